@@ -312,7 +312,9 @@ impl<F: Fs> Forecaster<'_, F> {
 fn refusal_text(refusal: &Refusal) -> String {
     match refusal.why() {
         WhyNot::Changed | WhyNot::SidecarChanged => WhyNot::Settling.text().to_owned(),
-        WhyNot::Malformed | WhyNot::NoMatch | WhyNot::Failed => refusal.error().unwrap_or_default(),
+        WhyNot::Malformed | WhyNot::NoMatch | WhyNot::Failed | WhyNot::GroupFaulty => {
+            refusal.error().unwrap_or_default()
+        }
         why => why.text().to_owned(),
     }
 }

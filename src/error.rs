@@ -257,6 +257,7 @@ impl Error {
             },
             Error::Pipeline(pipeline::Error::Lake(error)) => exit_code_of_lake(error),
             Error::Pipeline(pipeline::Error::StoreAway(_)) | Error::Follow(follow::Error::Gone(_)) => 7,
+            Error::Follow(follow::Error::Lake(error)) => exit_code_of_lake(error),
             Error::Follow(follow::Error::Consumer(_) | follow::Error::TooMany { .. }) => 2,
             Error::Pipeline(_)
             | Error::Io(_)

@@ -341,7 +341,7 @@ pub const LAKE_PROBE_ROUNDS_AT_ONCE: usize = 4;
 pub const LAKE_PROBE_TRIES_MAX: u32 = 4;
 /// The least time between two looks of an idle host at what is due.
 pub const LAKE_TURN_MIN: Duration = Duration::from_millis(200);
-/// How long a run that ends by itself waits for a store, in all.
+/// How long a run that ends by itself waits for a store until it answers, and for entries of others until they are finished.
 pub const LAKE_AWAY_MAX: Duration = Duration::from_secs(300);
 /// How often a read of a store is tried before its caller hears of the error.
 pub const STORE_READ_TRIES_MAX: u32 = 4;
@@ -399,9 +399,17 @@ pub const LINE_INDEX_HOURS_MAX: usize = 72;
 pub const FOLLOW_READ_BYTES: usize = 256 << 10;
 /// How often a follower looks for journals that are new, and for lines that are not in the index.
 pub const FOLLOW_LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a follower looks for an index while it knows no journal at all.
+pub const FOLLOW_FIRST_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long lines may be missing between others, where no index says that they were durable, before they count as gone: the
 /// next start of a crashed ingestor writes them.
 pub const FOLLOW_GAP_PATIENCE: Duration = Duration::from_secs(60);
+/// The shortest and the longest pause of a follower between two looks at the ends of a lake's logs.
+pub const FOLLOW_LAKE_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// See [`FOLLOW_LAKE_PAUSE_MIN`].
+pub const FOLLOW_LAKE_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often in a row a follower waits for a store that is away, before it ends: about ten minutes.
+pub const FOLLOW_LAKE_FAILURES_MAX: u32 = 24;
 /// Journals, or shards of a lake, whose lines are followed at once, at most: a cursor names each of them.
 pub const FOLLOW_STREAMS_MAX: usize = 256;
 /// Bytes of a consumer's name, at most.

@@ -1,6 +1,7 @@
 """A strict reader of manifests, written from docs/manifest-format.md alone, with Python's standard library.
 
     read_manifest.py check DIR [SEEN]    reads every manifest below DIR; prints a JSON object for each line
+    read_manifest.py lake-lines          reads lines of one manifest object of a lake from standard input
     read_manifest.py self-test           reads many invalid manifests: it must refuse each of them
 
 It refuses everything that the page does not allow a writer to write. A reader for daily use accepts more: unknown keys,
@@ -134,7 +135,7 @@ def check_header_faults(line, columns):
         before = column
 
 
-def check_group(line):
+def check_group(line, is_lake):
     present = [key for key in ["group", "group_size"] if key in line]
     must(present in ([], ["group", "group_size"]), f"{present} without the other")
     known = line.get("group_known", [])
@@ -150,7 +151,9 @@ def check_group(line):
         must(list(member) == keys, "a known member has other keys")
         relative_path(member, "name")
         must(matches("[0-9a-f]{64}", member["sha256"]), "the sha256 of a known member is not 64 hex digits")
-        must(integer(member["ingest_id"], 1, U64_MAX), "the ingest_id of a known member is no number")
+        # In a lake, another host may have brought it.
+        is_theirs = is_lake and member["ingest_id"] is None
+        must(is_theirs or integer(member["ingest_id"], 1, U64_MAX), "the ingest_id of a known member is no number")
 
 
 def check_validated(line):
@@ -220,7 +223,7 @@ def parse(raw, hour=None, is_lake=False):
         day = name.decode("utf-8", "replace")
         must(not day.startswith(DAY) or day == f"{DAY}{at:%Y-%m-%d}", "it names the partition of another day")
     must("verified_by" not in line or line["verified_by"] in ALGORITHMS, "verified_by names no algorithm")
-    check_group(line)
+    check_group(line, is_lake)
     check_validated(line)
     return line
 
@@ -430,6 +433,7 @@ def bad_lines():
         GROUP | {"group_known": [KNOWN | {"later": 1}]},
         GROUP | {"group_known": [KNOWN | {"sha256": "A" * 64}]},
         GROUP | {"group_known": [KNOWN | {"ingest_id": 0}]},
+        GROUP | {"group_known": [KNOWN | {"ingest_id": None}]},
         {"rows": 2},
         {"rows": 2, "columns": 2},
         CSV | {"rows": -1},
@@ -529,8 +533,18 @@ def self_test():
 
 def test_places():
     """A line of a directory does not pass for one of a lake, nor the other way round."""
-    url = written(GOOD | {"warehouse_path": "s3://lake/warehouse/ingest_date=2026-11-23/orders-06bf5c5a.csv"})
+    of_lake = GOOD | {"warehouse_path": "s3://lake/warehouse/ingest_date=2026-11-23/orders-06bf5c5a.csv"}
+    url, theirs = written(of_lake), KNOWN | {"ingest_id": None}
+    for known in [[KNOWN], [theirs], [theirs, KNOWN]]:
+        parse(written(of_lake | GROUP | {"group_known": known}), HOUR, is_lake=True)
     parse(url, HOUR, is_lake=True)
+    for ingest_id in [0, "null", False]:
+        known = [KNOWN | {"ingest_id": ingest_id}]
+        try:
+            parse(written(of_lake | GROUP | {"group_known": known}), HOUR, is_lake=True)
+        except Wrong:
+            continue
+        sys.exit(f"read_manifest: not refused: {known}")
     for raw, is_lake in [(url, False), (written(GOOD), True), (url.replace(b"-23/", b"-24/"), True), (url.replace(b"s3", b"x"), True)]:
         try:
             parse(raw, HOUR, is_lake)
@@ -588,6 +602,12 @@ def main():
     match sys.argv[1:]:
         case ["self-test"]:
             self_test()
+        case ["lake-lines"]:
+            try:
+                raws = sys.stdin.buffer.read().removesuffix(b"\n").split(b"\n")
+                check_together([parse(raw, is_lake=True) for raw in raws])
+            except Wrong as wrong:
+                sys.exit(f"read_manifest: {wrong}")
         case ["check", top, *seen] if len(seen) <= 1:
             reader = Reader(top)
             for path in seen:

@@ -140,7 +140,7 @@ pub fn records(first_lsn: u64) -> Vec<Record> {
             copy,
             verified_by: None,
         }),
-        Record::Moved(Moved { ingest_id: id(1), published: Some(identity(10)), seq: None }),
+        Record::Moved(Moved { ingest_id: id(1), published: Some(identity(10)), seq: Some(1) }),
         Record::Manifested(id(1)),
         Record::SkippedDuplicate(SkippedDuplicate {
             ingest_id: id(2),

@@ -1,6 +1,7 @@
 //! `csv-ingestor follow`.
 
 mod delivery;
+mod lake;
 mod place;
 
 use std::sync::Arc;
@@ -76,7 +77,7 @@ pub(super) fn execute(arguments: FollowArgs) -> Result<(), Error> {
         Some((positions, consumer)) => place.begin(positions, consumer, None)?,
         None => place.from()?.unwrap_or_default(),
     };
-    let mut source = place.source(cursor)?;
+    let mut source = place.source(cursor, once)?;
     let mut out = Output::new(std::io::stdout(), Arc::clone(&stop))?;
-    Ok(print(&mut source, &mut out, &Printing { lines: batch.unwrap_or(FOLLOW_PRINT_LINES), once, stop })?)
+    Ok(print(&mut *source, &mut out, &Printing { lines: batch.unwrap_or(FOLLOW_PRINT_LINES), once, stop })?)
 }

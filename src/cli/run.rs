@@ -23,7 +23,7 @@ use crate::config::{
 };
 use crate::daemon;
 use crate::dry_run;
-use crate::engine::lake::{Reach, waits_briefly};
+use crate::engine::lake::{Reach, sleeps};
 use crate::fs::real::RealFs;
 use crate::journal::record::{DuplicateAction, EmptyFiles, Identity, SameBy, Validation};
 use crate::limits::CONCURRENCY_MAX;
@@ -471,7 +471,7 @@ pub(super) fn execute(arguments: RunArgs) -> Result<(), Error> {
     let config = arguments.validate()?;
     log::start(config.logging.level, config.logging.format.unwrap_or(LogFormat::Json));
     if config.extent == Extent::DryRun {
-        let reach = Reach::real(config.store.clone(), waits_briefly());
+        let reach = Reach::real(config.store.clone(), sleeps(), true);
         let forecasts = dry_run::run(&RealFs::default(), &config, Some(reach))?;
         let as_json = config.logging.format == Some(LogFormat::Json);
         let line = |forecast| if as_json { forecast_json(forecast) } else { forecast_text(forecast) };

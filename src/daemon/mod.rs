@@ -99,7 +99,7 @@ fn run_as(
     let fs = RealFs::observed(Arc::new(move |call, took| observer.synced(call, took)));
     let once = config.extent == Extent::Once;
     let flag = stop.flag.clone();
-    let reach = Reach::real(config.store.clone(), on_away(stop.flag.clone(), once));
+    let reach = Reach::real(config.store.clone(), on_away(stop.flag.clone()), once);
     let options = engine::Options {
         state_path: config.paths.state.clone(),
         settings: Some(config.settings()),
@@ -155,7 +155,7 @@ pub fn replay(state_path: PathBuf, store: Options, accepts: Accepts, concurrency
         quarantine: None,
         accepts,
         metrics: metrics.clone(),
-        reach: Some(Reach::real(store, on_away(stop.flag.clone(), true))),
+        reach: Some(Reach::real(store, on_away(stop.flag.clone()), true)),
         on_full: Box::new(|| false),
         stop: stop.flag.clone(),
     };
@@ -308,14 +308,13 @@ fn wait_for_room(stop: &AtomicBool) -> bool {
     wait(limits::FULL_DISK_RETRY, stop)
 }
 
-/// How a host of a lake waits. A run that is to end by itself does not wait for ever.
-fn on_away(stop: Arc<AtomicBool>, ends: bool) -> OnAway {
-    let (mut waited, clock) = (Duration::ZERO, SystemClock::default());
+/// How a host of a lake waits.
+fn on_away(stop: Arc<AtomicBool>) -> OnAway {
+    let clock = SystemClock::default();
     Box::new(move |time| {
         // Hosts that lost their store at the same time do not come back at the same time.
         let jitter = time / 4 * u32::from(clock.random()[0]) / 255;
-        waited += time;
-        !(ends && waited > limits::LAKE_AWAY_MAX) && wait(time - jitter, &stop)
+        wait(time - jitter, &stop)
     })
 }
 

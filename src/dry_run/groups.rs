@@ -18,6 +18,9 @@ use crate::pipeline::settle::Settle;
 use crate::pipeline::{Outcome, Refusal, Report, Settled};
 use crate::types::{Key, Sha256};
 
+/// A file that was handed out, and its content with its directory in the warehouse.
+type Hashed = (Settled, Result<(Sha256, PathBuf), Refusal>);
+
 /// Hands out the groups that are complete. Returns the group files that cannot be used, and why.
 pub(super) fn find<F: Fs>(
     shared: &Shared<F>,
@@ -62,19 +65,25 @@ fn release<F: Fs>(shared: &Shared<F>, settle: &mut Settle) {
     while settle.release_group(shared.fs.now(), usize::MAX) {}
 }
 
-/// A member whose content an entry claims, and not for this file, keeps its group waiting until it is listed.
+/// A member whose content an entry claims, and not for this file, keeps its group waiting until it is listed; one that no entry
+/// can claim, for ever.
 pub(super) fn refuse_claimed(
-    hashed: &mut [(Settled, Result<(Sha256, PathBuf), Refusal>)],
+    hashed: &mut [Hashed],
     lake: &mut View,
     (index, input): (&Index, &Path),
 ) -> Result<(), Error> {
     for (settled, result) in hashed.iter_mut().filter(|(settled, _)| settled.group.is_some()) {
         let path = input.join(&*settled.name);
-        if let Ok((sha256, _)) = result
-            && lake.state(sha256) == State::Claimed
-            && lake.half_done(index, (settled, &path), sha256)?.is_none()
-        {
-            *result = Err(Refusal::ClaimedElsewhere);
+        let Ok((sha256, dir)) = result else { continue };
+        let refusal = match lake.state(sha256) {
+            State::New => lake.unfit(settled, sha256, dir).map(Refusal::GroupUnfit),
+            State::Claimed if lake.half_done(index, (settled, &path), sha256)?.is_none() => {
+                Some(Refusal::ClaimedElsewhere)
+            }
+            State::Claimed | State::Listed => None,
+        };
+        if let Some(refusal) = refusal {
+            *result = Err(refusal);
         }
     }
     Ok(())

@@ -105,17 +105,26 @@ impl View {
         Ok(claimed.filter(|(_, line)| line::is_of(line, &self.journal, open.id)).map(|(url, _)| url.into()))
     }
 
-    fn new_one(&self, settled: &Settled, sha256: &Sha256, dir: &Path) -> Standing {
+    /// Why no entry can ever claim a file with this content and this directory in the warehouse.
+    pub(super) fn unfit(&self, settled: &Settled, sha256: &Sha256, dir: &Path) -> Option<&'static str> {
+        self.lake.unfit(&self.content(settled, sha256, dir))
+    }
+
+    fn content(&self, settled: &Settled, sha256: &Sha256, dir: &Path) -> Content {
         let partition = partition_of_dir(&self.lake.warehouse, dir);
         let name: &OsStr = subdir::file_name(&settled.name);
-        let content = Content {
+        Content {
             sha256: *sha256,
             size: settled.identity.size,
             partition,
             name: name.as_bytes().to_vec(),
             ingested_at: settled.complete_at,
             parts: None,
-        };
+        }
+    }
+
+    fn new_one(&self, settled: &Settled, sha256: &Sha256, dir: &Path) -> Standing {
+        let content = self.content(settled, sha256, dir);
         match self.lake.unfit(&content) {
             Some(why) => Standing::Waiting(why.to_owned()),
             None => Standing::Ready(self.lake.next_url(&content.partition, &content.name, sha256).into()),

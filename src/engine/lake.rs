@@ -49,6 +49,8 @@ pub struct Reach {
     pub clock: Arc<dyn Clock>,
     /// How it waits.
     pub on_away: OnAway,
+    /// So long it waits for a store that does not answer, or for entries that stay unfinished; None: for ever.
+    pub away_max: Option<Duration>,
     /// How it makes several requests at once.
     pub flight: Box<dyn Flight>,
     /// So many creates race when a store is tried out; 0: it is trusted.
@@ -60,13 +62,14 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// By this machine's clock and network.
-    pub fn real(options: Options, on_away: OnAway) -> Reach {
+    /// By this machine's clock and network. `ends`: the run ends by itself, and does not wait for ever.
+    pub fn real(options: Options, on_away: OnAway, ends: bool) -> Reach {
         let open: Opener = Box::new(move |location| open(location, &options));
         Reach {
             open,
             clock: Arc::new(SystemClock::default()),
             on_away,
+            away_max: ends.then_some(LAKE_AWAY_MAX),
             flight: Box::new(Threads),
             racers: LAKE_PROBE_HANDLES,
             remember: None,
@@ -75,13 +78,12 @@ impl Reach {
     }
 }
 
-/// Waits for a store that does not answer as long as a run does that ends by itself.
-pub fn waits_briefly() -> OnAway {
-    let (mut waited, clock) = (Duration::ZERO, SystemClock::default());
+/// Waits, whatever signals come.
+pub fn sleeps() -> OnAway {
+    let clock = SystemClock::default();
     Box::new(move |time| {
-        waited += time;
         clock.pause(time);
-        waited <= LAKE_AWAY_MAX
+        true
     })
 }
 
@@ -170,7 +172,7 @@ impl Found {
         };
         let manifests = open(&location(&settings.manifests)?)?;
         let stores = Stores { warehouse: open(&warehouse)?, manifests, flight: reach.flight };
-        let mut away = Away::new(reach.on_away, metrics);
+        let mut away = Away::new(reach.on_away, reach.away_max, metrics);
         let description = away.patiently(&mut || read(stores.warehouse.as_ref()))?;
         let description = description.ok_or_else(|| Error::NoLake(warehouse.clone()))?;
         if let Some(expected) = index.lake().map(LakeId).filter(|expected| *expected != description.lake.id) {

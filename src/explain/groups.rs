@@ -102,5 +102,7 @@ fn lacks<F: Fs>(
     }
     missing.truncate(GROUP_MISSING_NAMED_MAX);
     let answer = Answer::new(path, "WAITING", WhyNot::GroupIncomplete.text());
-    Ok(Some(answer.with("group", group.to_string_lossy().into_owned()).with("missing", missing)))
+    let is_lake = context.report.index.settings().is_some_and(|settings| settings.is_lake());
+    let others = is_lake.then_some("what other hosts have brought counts as there: run --dry-run reads the lake's log");
+    Ok(Some(answer.with("group", group.to_string_lossy().into_owned()).with("missing", missing).with("lake", others)))
 }

@@ -21,7 +21,7 @@ use super::error::Error;
 use super::source::{Line, Source};
 use super::wake::Wake;
 use crate::fs::Fs;
-use crate::limits::{FOLLOW_LOOK_INTERVAL, FOLLOW_READ_BYTES, FOLLOW_STREAMS_MAX};
+use crate::limits::{FOLLOW_FIRST_LOOK_INTERVAL, FOLLOW_LOOK_INTERVAL, FOLLOW_READ_BYTES, FOLLOW_STREAMS_MAX};
 use crate::pipeline::manifest::hours::newest;
 use crate::pipeline::manifest::number_of;
 use crate::pipeline::manifest::numbers::journals;
@@ -93,13 +93,17 @@ impl<F: Fs> Dir<F> {
     /// Looks for journals that are new, and for lines that the index does not have, if that is due.
     fn look(&mut self) -> Result<(), Error> {
         let now = self.fs.steady();
-        if self.looked.is_some_and(|looked| now.saturating_sub(looked) < FOLLOW_LOOK_INTERVAL) {
+        let is_due = self.looked.is_none_or(|looked| now.saturating_sub(looked) >= FOLLOW_LOOK_INTERVAL);
+        if !is_due && !self.lines.is_empty() {
+            return Ok(());
+        }
+        let mut streams: Vec<Stream> = journals(&self.fs, &self.root)?.into_iter().map(Stream::of_journal).collect();
+        if !is_due && streams.is_empty() {
             return Ok(());
         }
         self.looked = Some(now);
-        let mut streams: Vec<Stream> = journals(&self.fs, &self.root)?.into_iter().map(Stream::of_journal).collect();
-        self.scans |= streams.is_empty() || self.lacks_lines()?;
-        if self.scans {
+        self.scans |= self.lacks_lines()?;
+        if self.scans || streams.is_empty() {
             self.scan.look(&self.cursor)?;
             streams.extend(self.scan.streams());
         }
@@ -162,7 +166,7 @@ impl<F: Fs> Source for Dir<F> {
         if count == 0 {
             let before = self.looked;
             self.look()?;
-            if self.looked != before && (self.scans || self.lines.len() > streams) {
+            if self.looked != before {
                 count = self.read_all(most, take)?;
             }
         }
@@ -170,7 +174,8 @@ impl<F: Fs> Source for Dir<F> {
     }
 
     fn wait(&mut self, at_most: Duration) {
-        self.wake.wait(at_most.min(FOLLOW_LOOK_INTERVAL));
+        let next_look = if self.lines.is_empty() { FOLLOW_FIRST_LOOK_INTERVAL } else { FOLLOW_LOOK_INTERVAL };
+        self.wake.wait(at_most.min(next_look));
     }
 
     fn cursor(&self) -> &Cursor {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::consumer::Consumer;
 use super::cursor::{Cursor, Stream};
 use crate::fs;
+use crate::lake;
 use crate::pipeline::manifest::read;
 
 /// Lines that nobody can read any more.
@@ -37,6 +38,9 @@ pub enum Error {
     /// A manifest cannot be read.
     #[error(transparent)]
     Manifest(#[from] read::Error),
+    /// A lake cannot be read.
+    #[error(transparent)]
+    Lake(#[from] lake::Error),
     /// More journals write to the manifests than are followed at once.
     #[error("{}: {journals} journals have written to these manifests, and at most {most} are followed at once", manifests.display())]
     TooMany {

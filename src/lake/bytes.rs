@@ -7,7 +7,7 @@ use sha2::Digest as _;
 use crate::types::Sha256;
 
 /// The SHA-256 of these bytes.
-pub(super) fn sha256(bytes: &[u8]) -> Sha256 {
+pub(crate) fn sha256(bytes: &[u8]) -> Sha256 {
     Sha256(sha2::Sha256::digest(bytes).into())
 }
 

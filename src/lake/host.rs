@@ -8,6 +8,7 @@
 //! - A pack of which nothing was claimed is deleted when every content of it is claimed, in the generation for which it
 //!   was packed, by an entry that was read, and no unfinished entry names the pack: an entry that names it can then never
 //!   appear, not even one that is still under way.
+//! - *Look first*: what an append of unknown outcome may have claimed is not claimed again before the caller has looked.
 //! - Every step may fail, and be interrupted for ever, at any request: calling the same again goes on.
 
 mod ends;
@@ -17,6 +18,7 @@ mod help;
 mod ingest;
 mod operate;
 mod packs;
+mod unsure;
 mod upload;
 mod uploads;
 mod who;
@@ -29,6 +31,7 @@ use self::fate::Fates;
 pub use self::fate::{Claimed, Fate, Ingested, Outcome};
 pub use self::forget::Age;
 use self::packs::Packs;
+use self::unsure::Unsure;
 use self::uploads::{Uploads, names};
 pub use self::whole::Whole;
 use super::clock::Clock;
@@ -117,6 +120,7 @@ pub struct Host {
     /// Entries that this process has written and not tried to finish yet, by shard and number: everything of them is
     /// missing.
     fresh: BTreeSet<(usize, u64)>,
+    unsure: Unsure,
 }
 
 impl Host {
@@ -131,13 +135,18 @@ impl Host {
     ) -> Host {
         let shards = (0..lake.shards).map(|shard| Shard::new(&lake, shard)).collect();
         let (packs, uploads) = (Packs::of(progress), Uploads::of(progress));
-        let (serial, cut, recent, fresh) = (0, Cut::USUAL, None, BTreeSet::new());
-        Host { stores, lake, id, serial, clock, journal, shards, packs, uploads, cut, recent, fresh }
+        let (serial, cut, recent, fresh, unsure) = (0, Cut::USUAL, None, BTreeSet::new(), Unsure::default());
+        Host { stores, lake, id, serial, clock, journal, shards, packs, uploads, cut, recent, fresh, unsure }
     }
 
     /// Cuts large contents in another way from now on. Uploads that were begun before must have been cut in the same way.
     pub fn cut(&mut self, cut: Cut) {
         self.cut = cut;
+    }
+
+    /// True for a content of so many bytes that is uploaded in parts.
+    pub fn is_large(&self, size: u64) -> bool {
+        self.cut.is_large(size)
     }
 
     /// Begins with the newest checkpoints, before anything is read. A host may do without.
@@ -245,7 +254,8 @@ impl Host {
     fn append(&mut self, shard: usize, entry: &Entry) -> Result<Appended, Error> {
         let (bytes, store, begin) = (entry.encode(), self.stores.warehouse.as_ref(), self.clock.steady());
         entry.check().map_err(|why| Error::Malformed { key: self.shards[shard].log.slot(), why })?;
-        let appended = self.shards[shard].log.append(store, self.clock.as_ref(), &bytes)?;
+        let appended = self.shards[shard].log.append(store, self.clock.as_ref(), &bytes);
+        let appended = appended.inspect_err(|_| self.unsure.add(shard, entry))?;
         let (now, pace) = (self.clock.steady(), &mut self.shards[shard].pace);
         if appended == Appended::Ours {
             pace.spread(self.clock.random()[0]);

@@ -27,7 +27,7 @@
 //! [`pace`], [`probe`], [`system_clock`], [`listing`], [`care`].
 //! `docs/lake-format.md` describes the bytes.
 
-mod bytes;
+pub(crate) mod bytes;
 pub mod care;
 pub mod checkpoint;
 pub mod claims;

@@ -188,16 +188,24 @@ impl Shard {
 
     /// True if an operator has decided that exactly this entry does not count.
     fn is_skipped(&self, store: &dyn Store, entry: &Sha256) -> Result<bool, Error> {
-        match store.get(&keys::skip(self.log.shard(), self.log.next())) {
-            Ok(mark) => Ok(Sha256::from_hex(&mark) == Some(*entry)),
-            Err(error) if error.kind == Kind::NotFound => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        is_skipped(store, &self.log, entry)
     }
 
     /// True if the content's line is there, as far as this host knows.
     pub fn is_listed(&self, content: &Sha256) -> bool {
         self.contents.get(content).is_some_and(|known| self.unfinished.get(known.entry).is_none())
+    }
+}
+
+/// True if an operator has decided that the entry in the log's next slot, with these bytes, does not count.
+///
+/// # Errors
+/// The store fails.
+pub fn is_skipped(store: &dyn Store, log: &Log, entry: &Sha256) -> Result<bool, Error> {
+    match store.get(&keys::skip(log.shard(), log.next())) {
+        Ok(mark) => Ok(Sha256::from_hex(&mark) == Some(*entry)),
+        Err(error) if error.kind == Kind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

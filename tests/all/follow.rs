@@ -5,11 +5,13 @@ mod deliveries;
 mod dir;
 mod documented;
 mod exec;
+pub mod lake;
 mod manifests;
 mod memory;
 mod positions;
 mod printed;
 mod real;
+mod real_lake;
 mod together;
 #[cfg(feature = "object-store")]
 mod webhook;

@@ -8,4 +8,6 @@ mod life;
 mod model;
 mod one;
 mod parts;
+mod refusals;
+mod stops;
 mod uploads;

@@ -4,7 +4,7 @@
 mod cost;
 pub mod desk;
 mod dir;
-mod door;
+pub mod door;
 mod each;
 pub mod files;
 mod forget;

@@ -18,7 +18,7 @@ use crate::follow::dead_letter::DeadLetters;
 use crate::follow::deliver::{self, Places, Rules, Sink};
 use crate::follow::exec::Exec;
 use crate::follow::position::Role;
-use crate::follow::{Consumer, Source as _, events};
+use crate::follow::{Consumer, events};
 use crate::limits::{FOLLOW_BATCH, FOLLOW_BATCH_BYTES, FOLLOW_TIMEOUT, FOLLOW_WEBHOOK_BYTES};
 use crate::log::{LogFormat, LogLevel};
 
@@ -85,8 +85,8 @@ impl DeliveryArgs {
         let letters = self.dead_letter.as_deref().map(std::path::absolute).transpose()?;
         let letters = letters.map(|path| DeadLetters::open(&place.fs, &path)).transpose()?;
         let cursor = place.begin(&positions, consumer, Some(&held))?;
-        let mut source = place.source(cursor)?;
-        events::started(consumer, sink.kind(), &place.manifests, source.cursor());
+        let mut source = place.source(cursor, once)?;
+        events::started(consumer, sink.kind(), &place.shown, source.cursor());
         let bytes = if self.exec { FOLLOW_BATCH_BYTES } else { FOLLOW_WEBHOOK_BYTES };
         let rules = Rules {
             consumer: consumer.clone(),
@@ -96,7 +96,7 @@ impl DeliveryArgs {
             stop,
         };
         let places = Places { fs: &place.fs, positions: &positions, held: &held, dead_letters: letters.as_ref() };
-        deliver::run(&mut source, &mut *sink, &rules, &places)?;
+        deliver::run(&mut *source, &mut *sink, &rules, &places)?;
         events::stopped(consumer);
         Ok(())
     }

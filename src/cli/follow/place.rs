@@ -1,30 +1,37 @@
 //! Where `csv-ingestor follow` finds lines and positions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
 
+use super::lake::LakePlace;
 use crate::Error;
-use crate::cli::lake_refused::must_be_dir;
 use crate::cli::output::print_lines;
+use crate::cli::store_options::StoreOptionArgs;
 use crate::follow::dir::Dir;
 use crate::follow::position::{Held, Positions, Role, default_dir};
 use crate::follow::wake::Notified;
-use crate::follow::{self, Consumer, Cursor};
+use crate::follow::{self, Consumer, Cursor, Source};
 use crate::fs::Fs as _;
 use crate::fs::real::RealFs;
 use crate::limits::{FOLLOW_ACK_WAIT_MAX, FOLLOW_STOP_LOOK};
 use crate::log::json;
+use crate::store::location::Location;
 
 /// Where lines and positions are.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PlaceArgs {
-    /// The manifests
-    #[arg(long, value_name = "DIR", env = "CSV_INGESTOR_MANIFESTS")]
+    /// The manifests: a directory, or the URL of a lake's
+    #[arg(long, value_name = "DIR|URL", env = "CSV_INGESTOR_MANIFESTS")]
     manifests: PathBuf,
+    /// The warehouse of a lake, whose log says what comes next
+    #[arg(long, value_name = "URL")]
+    warehouse: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreOptionArgs,
     /// Go on after the position of this consumer: 1 to 64 letters, digits, '.', '_' and '-'
     #[arg(long, value_name = "NAME")]
     consumer: Option<Consumer>,
@@ -54,10 +61,18 @@ impl FromStr for From {
 /// The places, found and opened.
 pub(super) struct Place {
     pub(super) fs: RealFs,
-    pub(super) manifests: PathBuf,
+    lines: Lines,
+    /// The manifests, for the log.
+    pub(super) shown: PathBuf,
     pub(super) consumer: Option<Consumer>,
     from: Option<From>,
     positions: PathBuf,
+}
+
+/// Where lines are.
+enum Lines {
+    Dir(PathBuf),
+    Lake(Box<LakePlace>),
 }
 
 /// Takes the lock to store a position. Another process holds it for a moment only, or it delivers to the consumer.
@@ -77,21 +92,45 @@ pub(super) fn store_lock(
 
 impl Place {
     pub(super) fn of(arguments: PlaceArgs) -> Result<Place, Error> {
-        let PlaceArgs { manifests, consumer, from, positions } = arguments;
-        must_be_dir(&manifests, "follow reads manifests in directories only; mirror them, and follow the copy")?;
+        let PlaceArgs { manifests, warehouse, store, consumer, from, positions } = arguments;
         let fs = RealFs::default();
+        let positions = positions.map(std::path::absolute).transpose()?;
+        if let Some(url) = manifests.to_str().filter(|text| Location::is_meant(text)) {
+            let missing = |what: &str| Error::Usage(format!("{url} is a lake's: give {what}"));
+            let warehouse =
+                warehouse.ok_or_else(|| missing("its --warehouse URL as well, whose log says what comes next"))?;
+            let of = |option: &str, text: &str| {
+                Location::parse(text).map_err(|fault| Error::Usage(format!("{option} {text}: {fault}")))
+            };
+            let (warehouse, manifests_url) =
+                (of("--warehouse", &warehouse.to_string_lossy())?, of("--manifests", url)?);
+            let is_needed = consumer.is_some() && positions.is_none();
+            if is_needed {
+                return Err(missing("--positions DIR, a directory of this host"));
+            }
+            let lake = LakePlace { warehouse, manifests: manifests_url, options: store.options() };
+            let (lines, positions) = (Lines::Lake(Box::new(lake)), positions.unwrap_or_default());
+            return Ok(Place { fs, lines, shown: manifests, consumer, from, positions });
+        }
+        if warehouse.is_some() {
+            return Err(Error::Usage("--warehouse is for lakes: manifests in a directory are enough".to_owned()));
+        }
         let manifests = std::path::absolute(manifests)?;
         fs.open_dir(&manifests).map_err(|error| Error::Usage(format!("--manifests: {error}")))?;
-        let positions = match positions {
-            Some(positions) => std::path::absolute(positions)?,
-            None => default_dir(&manifests),
-        };
-        Ok(Place { fs, manifests, consumer, from, positions })
+        let positions = positions.unwrap_or_else(|| default_dir(&manifests));
+        Ok(Place { fs, lines: Lines::Dir(manifests.clone()), shown: manifests, consumer, from, positions })
     }
 
     /// The lines behind a cursor.
-    pub(super) fn source(&self, cursor: Cursor) -> Result<Dir<RealFs>, Error> {
-        Ok(Dir::open(&self.fs, &self.manifests, cursor, Box::new(Notified::default()))?)
+    pub(super) fn source(&self, cursor: Cursor, once: bool) -> Result<Box<dyn Source>, Error> {
+        Ok(match &self.lines {
+            Lines::Dir(manifests) => Box::new(self.dir(manifests, cursor)?),
+            Lines::Lake(lake) => Box::new(lake.source(cursor, once)?),
+        })
+    }
+
+    fn dir(&self, manifests: &Path, cursor: Cursor) -> Result<Dir<RealFs>, Error> {
+        Ok(Dir::open(&self.fs, manifests, cursor, Box::new(Notified::default()))?)
     }
 
     fn open_positions(&self) -> Result<Option<Positions<RealFs>>, Error> {
@@ -100,15 +139,21 @@ impl Place {
 
     /// A directory that the operator names has to be in one that is there.
     pub(super) fn make_positions(&self) -> Result<Positions<RealFs>, Error> {
-        let is_default = self.positions == default_dir(&self.manifests);
-        let above = self.positions.parent().filter(|_| !is_default).unwrap_or(&self.manifests);
+        let default = match &self.lines {
+            Lines::Dir(manifests) => Some(manifests).filter(|manifests| self.positions == default_dir(manifests)),
+            Lines::Lake(_) => None,
+        };
+        let above = default.map(PathBuf::as_path).or(self.positions.parent()).unwrap_or(Path::new("/"));
         Ok(Positions::create(&self.fs, above, &self.positions)?)
     }
 
     /// What --from says.
     pub(super) fn from(&self) -> Result<Option<Cursor>, Error> {
         Ok(match &self.from {
-            Some(From::Now) => Some(self.source(Cursor::default())?.newest()?),
+            Some(From::Now) => Some(match &self.lines {
+                Lines::Dir(manifests) => self.dir(manifests, Cursor::default())?.newest()?,
+                Lines::Lake(lake) => lake.newest()?,
+            }),
             Some(From::After(cursor)) => Some(cursor.clone()),
             None => None,
         })

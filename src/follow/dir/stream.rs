@@ -8,20 +8,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use memchr::memmem;
-use serde::Deserialize;
-
 use super::manifest::Manifest;
 use super::scan::{Run, Scan};
 use crate::follow::cursor::{Cursor, Stream};
 use crate::follow::error::{Error, Gone};
+use crate::follow::group::OfGroup;
 use crate::follow::source::Line;
 use crate::fs::Fs;
 use crate::limits::FOLLOW_GAP_PATIENCE;
 use crate::pipeline::manifest::number_of;
 use crate::pipeline::manifest::numbers::{Entry, Finder};
 
-const GROUP_KEY: &[u8] = b"\"group\":";
 /// What takes a line.
 pub(super) type Take<'a> = &'a mut dyn FnMut(Line<'_>) -> Result<(), Error>;
 
@@ -51,27 +48,6 @@ enum Read {
     NotYet,
     /// The next line is not there.
     Misplaced,
-}
-
-/// The keys that say to which group a line belongs.
-#[derive(Deserialize)]
-struct OfGroup {
-    group: String,
-    group_base64: Option<String>,
-    group_size: usize,
-    #[serde(default)]
-    group_known: Vec<serde::de::IgnoredAny>,
-}
-
-impl OfGroup {
-    fn of(line: &[u8]) -> Option<OfGroup> {
-        memmem::find(line, GROUP_KEY)?;
-        serde_json::from_slice(line).ok()
-    }
-
-    fn is_same(&self, other: &OfGroup) -> bool {
-        (&self.group, &self.group_base64, self.group_size) == (&other.group, &other.group_base64, other.group_size)
-    }
 }
 
 impl<F: Fs> Lines<F> {
@@ -328,7 +304,7 @@ impl Batch<'_> {
         manifest.seek(end);
         // Its lines are written together: the others are on their way.
         let is_at_the_end = first + lines.len() as u64 > run.last;
-        if is_at_the_end && !run.is_durable && lines.len() + group.group_known.len() < group.group_size {
+        if is_at_the_end && !run.is_durable && lines.len() + group.known() < group.size() {
             return Ok(Some(Read::NotYet));
         }
         if self.passed + lines.len() > self.most && (self.is_begun || self.passed > 0) {

@@ -23,7 +23,7 @@ use crate::lake::error::Error;
 use crate::lake::flight::gather;
 use crate::lake::keys;
 use crate::lake::parts::Cut;
-use crate::lake::progress::{Journal, Progress, Step};
+use crate::lake::progress::{Progress, Step};
 use crate::limits::{
     LAKE_ETAG_BYTES_MAX, LAKE_HASH_CHUNK_BYTES, LAKE_UPLOAD_ID_BYTES_MAX, LAKE_UPLOAD_SLICE, LAKE_UPLOADS_MAX,
 };
@@ -94,10 +94,10 @@ fn unusable(verb: Verb, key: &str, what: &str) -> Error {
     Error::Store(store::Error { verb, key: key.to_owned(), kind: Kind::Refused, detail })
 }
 
-fn note(journal: &mut dyn Journal, id: &str, begun: &Begun) -> Result<(), Error> {
+fn noted(id: &str, begun: &Begun) -> Progress {
     let step = Step::Uploading { upload: id.to_owned(), key: begun.key.clone(), since: begun.since };
     let (content, generation) = begun.item;
-    journal.note(&[Progress { content, generation, step }])
+    Progress { content, generation, step }
 }
 
 fn put(store: &dyn Store, staging: &dyn Staging, cut: &Cut, content: &Content, open: &Open, part: usize) -> Put {
@@ -222,7 +222,7 @@ impl Host {
             match store.list_parts(&begun.key, &id) {
                 Ok(parts) => {
                     // Perhaps for another file, whose record has to say it too.
-                    note(self.journal.as_mut(), &id, &begun)?;
+                    self.journal.note(&[noted(&id, &begun)])?;
                     let mut open = Open::new(begun.key, id, sums);
                     for part in parts {
                         let place = usize::from(part.number).wrapping_sub(1);
@@ -247,7 +247,7 @@ impl Host {
         }
         let begun = Begun { key: key.clone(), item, since: content.ingested_at };
         self.uploads.begin(id.clone(), begun.clone());
-        note(self.journal.as_mut(), &id, &begun)?;
+        self.journal.note(&[noted(&id, &begun)])?;
         self.uploads.open.insert(item, Open::new(key, id, sums));
         Ok(true)
     }
@@ -277,6 +277,13 @@ impl Host {
                 self.uploads.remove(id);
             }
         }
+    }
+
+    /// The note of the upload into which parts of this content are put, or were put before its file dropped out; None if
+    /// there is none. A host whose notes are about files notes it again for another file, before that is uploaded.
+    pub fn open_upload(&self, content: &Sha256) -> Option<Progress> {
+        let open = self.uploads.open.get(&(*content, self.next_generation(content)?))?;
+        Some(noted(&open.id, self.uploads.begun(&open.id)?))
     }
 
     /// An upload that only has to be completed.

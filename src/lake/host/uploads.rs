@@ -81,6 +81,11 @@ impl Uploads {
         self.begun.contains_key(id)
     }
 
+    /// The upload, while it may still be completed or aborted.
+    pub(super) fn begun(&self, id: &str) -> Option<&Begun> {
+        self.begun.get(id)
+    }
+
     /// The uploads of a content.
     pub(super) fn of_item(&self, item: &Item) -> Vec<(String, Begun)> {
         self.over(|of| of == item)

@@ -19,7 +19,7 @@ use crate::types::Sha256;
 pub enum Whole {
     /// This entry of this host claims all of them now.
     Claimed(u64),
-    /// An entry that was read claims some of them, or all.
+    /// An entry that was read claims some of them, or all; or has claimed them, and they were forgotten since the last call.
     Taken,
     /// Too many entries are unfinished: these come first.
     Busy,
@@ -33,7 +33,8 @@ pub enum Whole {
 
 impl Host {
     /// Claims all of these contents, or none, with one entry. They are of one shard, and no two are the same. After an error
-    /// nothing is claimed, or all will turn out to be claimed.
+    /// nothing is claimed, or all will turn out to be claimed, even if they were forgotten since: the next call returns
+    /// [`Whole::Taken`] then, and [`Host::last_claim_of`] tells by whom.
     ///
     /// # Errors
     /// The store, the log or the journal fails.
@@ -55,7 +56,7 @@ impl Host {
 
     fn ingest_as_cut(&mut self, shard: usize, contents: &[&Content], staging: &dyn Staging) -> Result<Whole, Error> {
         self.read_shard(shard)?;
-        if !self.are_new(contents) {
+        if self.unsure.were_forgotten(shard, &self.shards[shard]) || !self.are_new(contents) {
             return Ok(Whole::Taken);
         }
         if self.shards[shard].unfinished.are_too_many() {

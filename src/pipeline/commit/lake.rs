@@ -20,6 +20,8 @@ pub(in crate::pipeline) mod on_its_way;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 
@@ -30,11 +32,11 @@ use crate::journal::index::Index;
 use crate::journal::ingest::Ingest;
 use crate::journal::record::{AbandonReason, Claimed, Hashed as HashedRecord, Record, Uploading};
 use crate::lake::host::{Fate, Ingested, State};
-use crate::lake::progress::Journal as _;
+use crate::lake::progress::{Journal as _, Progress};
 use crate::limits::{LAKE_CLAIMS_MAX, LAKE_PACK_BYTES_MAX};
 use crate::metrics::FailureReason;
 use crate::pipeline::lake::batch::{Batch, Member, partition_of_dir};
-use crate::pipeline::lake::{Lake, line};
+use crate::pipeline::lake::{Lake, Waited, line};
 use crate::pipeline::{Error, HashedFile, Report};
 use crate::types::{IngestId, Key, Sha256};
 
@@ -101,8 +103,9 @@ impl<F: Fs> Committer<F> {
     /// As [`Committer::commit`].
     pub fn await_lake(&mut self) -> Result<Vec<Report>, Error> {
         let mut reports = self.turn_lake()?;
+        let mut waited = Duration::ZERO;
         while !self.pending.claimed.is_empty() {
-            if self.lake.as_mut().is_none_or(|lake| lake.wait_a_little().is_err()) {
+            if self.lake.as_mut().is_none_or(|lake| lake.wait_a_little(&mut waited) != Waited::Enough) {
                 break;
             }
             reports.extend(self.turn_lake()?);
@@ -110,11 +113,14 @@ impl<F: Fs> Committer<F> {
         Ok(reports)
     }
 
-    /// Brings the contents into entries. Returns the files for which an entry claims them.
+    /// Brings the contents into entries. Returns the files for which an entry claims them. When the process is to stop, files
+    /// whose bytes are under way, or that have to wait for entries of others, stay HASHED for the next start.
     fn claim(&mut self, works: Vec<Work<F>>, dropped: &mut Vec<Dropped<F>>) -> Result<Vec<Work<F>>, Error> {
+        self.take_over_uploads(&works)?;
         let (mut left, mut claimed) = (works, Vec::new());
         while !left.is_empty() {
-            let fates = self.append_entries(&left)?;
+            let mut fates = HashMap::new();
+            let goes_on = self.append_entries(&left, &mut fates)?;
             let (mut records, mut again) = (Vec::new(), Vec::new());
             for work in left {
                 match self.verdict(work.id)? {
@@ -132,11 +138,34 @@ impl<F: Fs> Committer<F> {
                 }
             }
             self.write_with_uploads(records, &again)?;
+            let is_stopping = self.is_stopping();
+            again.retain(|work| goes_on && !(is_stopping && self.is_uploaded(work)));
             left = again;
         }
         // While the bytes are at hand, no pack needs to be read.
         self.with_batch(&claimed, &mut |lake, batch| lake.help(batch))?;
         Ok(claimed)
+    }
+
+    /// True if the file's content goes to the lake in parts.
+    fn is_uploaded(&self, work: &Work<F>) -> bool {
+        let size = self.index.ingest(work.id).map(|ingest| ingest.identity.size);
+        self.lake.as_ref().zip(size).is_some_and(|(lake, size)| lake.host.is_large(size))
+    }
+
+    /// True if a signal has said that nothing new is to begin.
+    fn is_stopping(&self) -> bool {
+        self.shared.signalled.load(Ordering::Relaxed)
+    }
+
+    /// Writes UPLOADING for those of these files whose contents are uploaded already, for files that have dropped out: before
+    /// a part is put for these.
+    fn take_over_uploads(&mut self, works: &[Work<F>]) -> Result<(), Error> {
+        let Some(lake) = &mut self.lake else { return Ok(()) };
+        let targets = works.iter().filter_map(|work| self.index.ingest(work.id)?.target.as_ref());
+        let open: Vec<Progress> = targets.filter_map(|target| lake.host.open_upload(&target.sha256)).collect();
+        lake.notes.note(&open)?;
+        self.write_with_uploads(Vec::new(), works)
     }
 
     /// Writes records, and UPLOADING for those of these files whose uploads the host has noted.
@@ -168,13 +197,14 @@ impl<F: Fs> Committer<F> {
         })
     }
 
-    /// Claims as many of the contents as fit into an entry of each shard. Returns what became of each.
-    fn append_entries(&mut self, works: &[Work<F>]) -> Result<HashMap<Sha256, Fate>, Error> {
-        let mut fates = HashMap::new();
+    /// Claims as many of the contents as fit into an entry of each shard, and adds what became of each. False if the process
+    /// is stopping, and entries have to be finished before these contents are claimed.
+    fn append_entries(&mut self, works: &[Work<F>], fates: &mut HashMap<Sha256, Fate>) -> Result<bool, Error> {
+        let (mut goes_on, mut waited) = (true, Duration::ZERO);
         self.with_batch(works, &mut |lake, batch| {
             let contents = batch.contents();
             let bytes = contents.iter().map(|content| content.size).sum::<u64>();
-            lake.keep_pace(contents.len() >= LAKE_CLAIMS_MAX || bytes >= LAKE_PACK_BYTES_MAX)?;
+            lake.keep_pace(contents.len() >= LAKE_CLAIMS_MAX || bytes >= LAKE_PACK_BYTES_MAX);
             loop {
                 let outcome = lake.patiently(&mut |host| {
                     let outcome = host.ingest_each(&contents, batch);
@@ -186,10 +216,17 @@ impl<F: Fs> Committer<F> {
                     return Ok(());
                 }
                 lake.help(batch)?;
-                lake.wait_a_little()?;
+                match lake.wait_a_little(&mut waited) {
+                    Waited::Enough => {}
+                    Waited::TooLong => return Err(unfinished()),
+                    Waited::Stopping => {
+                        goes_on = false;
+                        return Ok(());
+                    }
+                }
             }
         })?;
-        Ok(fates)
+        Ok(goes_on)
     }
 
     /// Calls `act` with the lake, and these files as it sees them.
@@ -295,6 +332,11 @@ impl<F: Fs> Committer<F> {
         self.pending.claimed = waiting;
         Ok(listed)
     }
+}
+
+/// Too many entries of the lake stay unfinished.
+fn unfinished() -> Error {
+    Error::StoreAway("too many entries of the lake are unfinished, and cannot be finished now".to_owned())
 }
 
 /// A file of a batch, with its records.

@@ -2,7 +2,8 @@
 //!
 //! Invariant (P2): the journal has the identity of such a file, but not its content. Where its identity is not exactly that one
 //! any more, or proves nothing because a rename changes inode numbers, it is removed only if no file needs what it says: the
-//! ingested file has the sums that it demands, or the contents of the group are all in the warehouse.
+//! ingested file has the sums that it demands, or the contents of the group are all in the warehouse, or were brought or known
+//! by it.
 
 use std::path::Path;
 
@@ -11,9 +12,10 @@ use crate::fs::blame::twice;
 use crate::fs::{self, Fs, Open, Stat};
 use crate::journal::groups::OpenGroup;
 use crate::journal::ingest::Ingest;
-use crate::journal::record::Sidecar;
+use crate::journal::record::{KnownMember, Sidecar};
 use crate::limits::GROUP_FILE_BYTES_MAX;
 use crate::pipeline::dirs::split;
+use crate::pipeline::group::Member;
 use crate::pipeline::hash::sums_of;
 use crate::pipeline::sidecar::{Demand, SIDECAR_BYTES_MAX, Statement, statement};
 use crate::pipeline::staging::names::Aside;
@@ -29,7 +31,7 @@ const MARKER_BYTES_MAX: usize =
 #[derive(Clone, Copy)]
 enum Of<'a> {
     Ingest(&'a Ingest),
-    Group,
+    Group(&'a OpenGroup),
 }
 
 /// What is at a marker's name, or at its name aside.
@@ -75,7 +77,7 @@ impl<F: Fs> Committer<F> {
 
     /// Removes a group file, if it is unchanged.
     pub(in crate::pipeline) fn remove_group_file(&mut self, open: &OpenGroup) -> Result<Removed, Error> {
-        self.remove_marker(IngestId(open.lsn.0), Of::Group, (&open.group.path, &open.group.identity))
+        self.remove_marker(IngestId(open.lsn.0), Of::Group(open), (&open.group.path, &open.group.identity))
     }
 
     fn remove_marker(
@@ -161,17 +163,25 @@ impl<F: Fs> Committer<F> {
                 // Such a sidecar releases nothing.
                 Statement::Odd(_) => Ok(false),
             },
-            Of::Group => {
+            Of::Group(open) => {
                 let name = subdir::name_in(&self.settings.input, path);
                 let Ok(members) = group::parse(name, content) else { return Ok(false) };
                 for member in &members {
-                    if self.index.original(&self.key_of_member(member))?.is_none() {
+                    if !self.is_part_of(member, open) && self.index.original(&self.key_of_member(member))?.is_none() {
                         return Ok(false);
                     }
                 }
                 Ok(true)
             }
         }
+    }
+
+    /// True if the group brought the member's content, or knew it: whatever its lake has forgotten since.
+    fn is_part_of(&self, member: &Member, open: &OpenGroup) -> bool {
+        let is_known = |known: &KnownMember| known.name == member.name && known.sha256 == member.sha256;
+        let target = |id: &IngestId| self.index.ingest(*id)?.target.as_ref();
+        let mut targets = open.group.moving.iter().filter_map(target);
+        open.group.known.iter().any(is_known) || targets.any(|target| target.sha256 == member.sha256)
     }
 
     /// True if the ingest's content has the sums. That of a file in quarantine may lack them. A failed read may be momentary:

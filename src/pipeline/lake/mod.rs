@@ -40,6 +40,17 @@ pub struct Lake {
     forgetting: Forgetting,
 }
 
+/// How a wait for entries that are not finished has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// They are to be looked at again.
+    Enough,
+    /// The process is to stop.
+    Stopping,
+    /// A run that ends by itself does not wait any longer.
+    TooLong,
+}
+
 /// Nothing of any content: whoever finishes an entry takes the bytes from its pack.
 struct Nothing;
 
@@ -139,20 +150,13 @@ impl Lake {
         self.help(&Nothing)
     }
 
-    /// Waits a moment for entries that have to be finished first.
-    ///
-    /// # Errors
-    /// The process is not to wait.
-    pub(super) fn wait_a_little(&mut self) -> Result<(), Error> {
-        self.away.wait(LAKE_RETRY_MIN)
-    }
-
-    /// Fails if the process is to stop.
-    ///
-    /// # Errors
-    /// It is.
-    pub(super) fn may_go_on(&mut self) -> Result<(), Error> {
-        self.away.wait(Duration::ZERO)
+    /// Waits a moment for entries that have to be finished first. `waited`: how long the caller has waited for them.
+    pub(super) fn wait_a_little(&mut self, waited: &mut Duration) -> Waited {
+        *waited += LAKE_RETRY_MIN;
+        if self.away.is_too_long(*waited) {
+            return Waited::TooLong;
+        }
+        if self.away.pause(LAKE_RETRY_MIN) { Waited::Enough } else { Waited::Stopping }
     }
 
     /// What an idle host does now and then: it reads the log if that is due, and finishes what is.
@@ -189,12 +193,12 @@ impl Lake {
         forgetting.go_on(host, away, now)
     }
 
-    /// Waits until this host may make an entry again; `is_full`: what waits fills one.
-    ///
-    /// # Errors
-    /// The process is not to wait.
-    pub(super) fn keep_pace(&mut self, is_full: bool) -> Result<(), Error> {
+    /// Waits until this host may make an entry again, or until the process is to stop: it is only politeness. `is_full`: what
+    /// waits fills an entry.
+    pub(super) fn keep_pace(&mut self, is_full: bool) {
         let wait = self.host.next_entry_at(is_full).saturating_sub(self.host.now());
-        if wait.is_zero() { Ok(()) } else { self.away.wait(wait) }
+        if !wait.is_zero() {
+            self.away.pause(wait);
+        }
     }
 }

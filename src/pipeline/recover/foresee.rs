@@ -22,6 +22,7 @@ pub fn foresee<F: Fs>(fs: &F, ingest: &Ingest) -> fs::Result<&'static str> {
         Ok(_) if ingest.group.is_some() && ingest.state == FileState::Discovered => {
             Ok("abandon it: its group was not recorded as a whole")
         }
+        Ok(foreseen) if is_for_lake(ingest) => Ok(foreseen),
         Ok(foreseen) if ingest.group.is_some() && ingest.state == FileState::Hashed => Ok(match foreseen {
             CONFIRM | MOVE => "finish it with its group; or put all of that back, if one file is not as it was",
             _ => "put its group back, and abandon it",
@@ -80,6 +81,12 @@ fn in_lake(ingest: &Ingest, is_unchanged: bool) -> &'static str {
     }
     match (ingest.claimed, is_unchanged) {
         (Some(_), _) => "list it: an entry of the lake claims it",
+        (None, true) if ingest.group.is_some() => {
+            "list it if an entry of the lake claims its group, or can be made for it now; otherwise abandon it with its group"
+        }
+        (None, false) if ingest.group.is_some() => {
+            "list it if an entry of the lake claims its group; otherwise abandon it with its group: it vanished or changed"
+        }
         (None, true) => "list it if an entry of the lake claims it; otherwise hash it again and ingest it",
         (None, false) => "list it if an entry of the lake claims it; otherwise abandon it: it vanished or changed",
     }

@@ -15,7 +15,7 @@ use super::tracked::{Mode, Phase, Tracked};
 use super::{RETRY_DELAY_MAX, RETRY_DELAY_MIN, Reaction, Settle};
 use crate::limits::{GROUP_MISSING_NAMED_MAX, GROUPS_WATCHED_MAX};
 use crate::pipeline::group::{Group, Member, NotRead, is_group_file};
-use crate::pipeline::{Outcome, Refusal, Report, Settled, WhyNot};
+use crate::pipeline::{Outcome, Refusal, Report, Settled, WhyNot, subdir};
 use crate::types::{FileIdentity, UnixMillis};
 
 impl Settle {
@@ -275,13 +275,25 @@ impl Settle {
             Some(format!("{} ({why})", member.name.display()))
         };
         let missing: Vec<String> = watched.members.iter().enumerate().filter_map(lacks).collect();
+        let count = missing.len();
+        let file = self.waiting_group_file(name).filter(|_| count == 0);
         Some(Overdue {
             name: name.clone(),
             members: watched.members.len(),
-            missing: missing.len(),
-            texts: missing.into_iter().take(GROUP_MISSING_NAMED_MAX).collect(),
+            missing: count,
+            texts: missing.into_iter().take(GROUP_MISSING_NAMED_MAX).chain(file).collect(),
             waited: now.saturating_sub(watched.since),
         })
+    }
+
+    /// A group file that waits although all its members are there, and why.
+    fn waiting_group_file(&self, name: &OsStr) -> Option<String> {
+        match self.tracked.get(name)?.phase {
+            Phase::Waiting { why: WhyNot::GroupIncomplete, .. } | Phase::InFlight { .. } | Phase::Ready => None,
+            Phase::Waiting { why, .. } | Phase::Held { why, .. } => {
+                Some(format!("{} ({})", subdir::file_name(name).display(), why.text()))
+            }
+        }
     }
 
     /// True while the committer is asked about a group, which waits all the same.

@@ -63,7 +63,7 @@ pub struct Overdue {
     pub members: usize,
     /// How many of them are missing.
     pub missing: usize,
-    /// The first of those, and what they lack.
+    /// The first of those, and what they lack; or if none is missing, why the group file waits nevertheless, if it does.
     pub texts: Vec<String>,
     /// How long it has waited.
     pub waited: Duration,

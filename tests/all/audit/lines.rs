@@ -78,6 +78,7 @@ fn one_place_or_one_id_in_two_lines_is_a_finding() {
     let mut line: Value = serde_json::from_str(&line_of(&manifest, "2.csv")).unwrap();
     line["sha256"] = "ab".repeat(32).into();
     line["ingest_id"] = 999_999.into();
+    line["seq"] = 3.into();
     append(&manifest, &format!("{line}\n"));
     let audited = audit_without_journal(&place, &[]);
     assert!(audited.found(&["listed_twice"])["detail"].as_str().unwrap().contains("place"));
@@ -115,19 +116,40 @@ fn edit_text(manifest: &PathBuf, change: impl Fn(String) -> String) {
     std::fs::write(manifest, change(std::fs::read_to_string(manifest).unwrap())).unwrap();
 }
 
+/// Why: a consumer that remembers the largest number rests on these: none is missing, and none is there twice.
+#[test]
+fn numbers_that_are_missing_or_there_twice_are_findings() {
+    let (place, manifest) = one_manifest(5);
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let lines: Vec<String> = text.lines().skip(1).take(2).map(str::to_owned).collect();
+    edit_text(&manifest, |text| text.replace(&format!("{}\n{}\n", lines[0], lines[1]), ""));
+    let audited = audit_without_journal(&place, &AT_ONCE);
+    audited.found(&["extra", "extra", "gap"]);
+    let gap = audited.findings.iter().find(|finding| finding["finding"] == "gap").unwrap();
+    assert!(gap["detail"].as_str().unwrap().starts_with("lines 2 to 3 of journal "), "{gap}");
+    // Not in the order of the numbers: nothing is missing.
+    append(&manifest, &format!("{}\n", lines.join("\n")));
+    audit(&place, &AT_ONCE).clean();
+    edit_text(&manifest, |text| text.replace("\"seq\":2", "\"seq\":1"));
+    let audited = audit_without_journal(&place, &AT_ONCE);
+    audited.found(&["gap", "listed_twice"]);
+    assert!(audited.findings.iter().any(|finding| finding["detail"].as_str().unwrap().ends_with("have the number 1")));
+}
+
 #[test]
 fn a_manifested_file_without_its_line_is_not_listed() {
     let (place, manifest) = one_manifest(3);
     let line = line_of(&manifest, "2.csv");
     edit_text(&manifest, |text| text.replace(&format!("{line}\n"), ""));
     let audited = audit(&place, &AT_ONCE);
-    let finding = audited.found(&["gap", "not_listed"]);
+    audited.found(&["gap", "not_listed"]);
+    let finding = audited.findings.iter().find(|finding| finding["finding"] == "not_listed").unwrap();
     assert_eq!(finding["path"], at(&place, "2.csv").to_str().unwrap());
     assert!(finding["lines"].as_array().unwrap().is_empty());
     // Without a journal, the file is unknown.
-    audit_without_journal(&place, &AT_ONCE).found(&["extra"]);
+    audit_without_journal(&place, &AT_ONCE).found(&["extra", "gap"]);
     std::fs::remove_file(at(&place, "2.csv")).unwrap();
-    audit(&place, &AT_ONCE).found(&["missing", "not_listed"]);
+    audit(&place, &AT_ONCE).found(&["gap", "missing", "not_listed"]);
     // All manifests are lost.
     std::fs::remove_dir_all(&place.manifests).unwrap();
     std::fs::create_dir(&place.manifests).unwrap();

@@ -1,6 +1,7 @@
 //! `csv-ingestor lake`, on lakes in directories.
 
 mod audit;
+mod grouped;
 mod killed;
 mod many;
 mod modes;

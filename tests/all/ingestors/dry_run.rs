@@ -72,8 +72,9 @@ fn config() -> Config {
 }
 
 /// What a dry run says of files that come in groups, in a word or in its own.
-pub fn foresee_groups(fs: &SimFs, store: &SimStore) -> Vec<(String, String)> {
+pub fn foresee_groups(fs: &SimFs, store: &SimStore, layout: Layout) -> Vec<(String, String)> {
     let mut config = config();
+    config.placement.layout = layout;
     config.completeness.mode = Mode::Group(Duration::ZERO);
     let said = foresee_by(fs, store, &config).into_iter().map(|forecast| match forecast {
         Forecast::Ready { path, .. } => (path, "ready".to_owned()),

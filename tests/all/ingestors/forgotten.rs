@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use csv_ingestor::engine::lake::Reach;
@@ -17,11 +17,14 @@ use csv_ingestor::lake::keys;
 use csv_ingestor::lake::progress::NoJournal;
 use csv_ingestor::lake::publish::Stores;
 use csv_ingestor::limits::{LAKE_FORGET_INTERVAL, LAKE_PATIENCE};
+use csv_ingestor::store::location::Location;
 use csv_ingestor::store::sim::SimStore;
+use csv_ingestor::store::{Kind, Store, Verb};
 
 use super::life::{Ingestor, STATE, is_empty, options};
 use super::model::{MANIFESTS, WAREHOUSE, sha256};
-use super::one::{Ticks, data, lake, lines, machine, machine_of, reach, rest, run, stage};
+use super::one::{Ticks, data, lake, lines, machine, machine_of, reach, rest, run, stage, stage_group};
+use crate::lake::door::{Answer, Door};
 use crate::lake::files::Files;
 
 /// Another host, at this time of its clock.
@@ -202,4 +205,52 @@ fn two_files_of_one_content_are_never_under_way_at_once() {
     let names: Vec<String> = lines(&store).iter().map(|line| line["path"].as_str().unwrap().to_owned()).collect();
     assert_eq!(names, ["/staging/a.csv", "/staging/b.csv"]);
     assert_eq!(entries(&store).iter().flat_map(Entry::claims).filter(|claim| claim.sha256 == sha256(b"a")).count(), 2);
+}
+
+/// The answer to the create of an entry is lost, and the store is away for this host only: when it is back, others have finished
+/// the entry, and the lake has forgotten its contents. Why: they seemed new, and their files got a second line.
+#[test]
+fn an_entry_whose_answer_is_lost_is_looked_for_before_anything_is_claimed_again() {
+    for are_groups in [false, true] {
+        let (store, fs) = (lake(1), machine());
+        // Neither; the create has arrived; others have forgotten what it claimed.
+        let (is_away, is_over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let open = {
+            let (store, is_away, is_over) = (store.clone(), is_away.clone(), is_over.clone());
+            move |location: &Location| {
+                let (is_away, is_over) = (is_away.clone(), is_over.clone());
+                let rule = move |verb, key: &str| match (verb, key.contains("/log/")) {
+                    (_, false) => Answer::Right,
+                    _ if is_over.load(Ordering::Relaxed) => Answer::Right,
+                    _ if is_away.load(Ordering::Relaxed) => Answer::Never(Kind::DidNotHappen),
+                    (Verb::Create, true) => {
+                        is_away.store(true, Ordering::Relaxed);
+                        Answer::Lost(Kind::MayHaveHappened)
+                    }
+                    _ => Answer::Right,
+                };
+                Ok(Arc::new(Door::new(store.below(&format!("{}/", location.prefix)), rule)) as Arc<dyn Store>)
+            }
+        };
+        let (others, was_over) = (store.clone(), is_over.clone());
+        let on_away = move |_| {
+            if is_away.load(Ordering::Relaxed) && !was_over.swap(true, Ordering::Relaxed) {
+                finish_and_forget(&others);
+            }
+            true
+        };
+        let reach = Reach { open: Box::new(open), on_away: Box::new(on_away), ..reach(&store, 0) };
+        let mut options = options(reach, DuplicateAction::Remove);
+        options.names.groups = are_groups;
+        match are_groups {
+            true => stage_group(&fs, "g.group", &[("a.csv", "a", true), ("b.csv", "b", true)]),
+            false => ["a", "b"].iter().for_each(|text| stage(&fs, &format!("{text}.csv"), text.as_bytes())),
+        }
+        let index = run(&fs, options).unwrap();
+        assert!(is_over.load(Ordering::Relaxed), "no answer was lost");
+        assert_eq!((lines(&store).len(), data(&store).len(), forgets(&store)), (2, 2, 1), "groups: {are_groups}");
+        assert_eq!(entries(&store).iter().flat_map(Entry::claims).count(), 2, "groups: {are_groups}");
+        assert_eq!((index.count(FileState::Manifested), index.open().count(), index.groups().count()), (2, 0, 0));
+        assert!(is_empty(&fs));
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use csv_ingestor::engine;
+use csv_ingestor::follow::Cursor;
 use csv_ingestor::fs::sim::{Fault, SimFs};
 use csv_ingestor::lake::format::{Description, Lake, LakeId};
 use csv_ingestor::lake::keys;
@@ -14,6 +15,8 @@ use csv_ingestor::store::sim::{Faults, SimStore};
 
 use super::life::{Arrival, STAGING, STATE, World, is_empty, live};
 use super::model::{MANIFESTS, Model, WAREHOUSE, sha256};
+use super::parts::Parts;
+use crate::follow::lake::{all, follow};
 use crate::lake::turns::{Death, Dice, Turns};
 
 /// What a history is made of.
@@ -113,13 +116,15 @@ impl Plan {
             fs.upstream().sync();
             Mutex::new(fs)
         };
+        let disks: Vec<Mutex<SimFs>> = (0..hosts).map(disk).collect();
+        let journals = disks.iter().map(|disk| disk.lock().unwrap().clone()).collect();
         World {
             store,
             turns: Turns::new(self.seed ^ 0x5eed, hosts, chaos, self.deaths, self.pauses),
             model,
             cut: self.cut,
-            parts: Arc::default(),
-            disks: (0..hosts).map(disk).collect(),
+            parts: Arc::new(Mutex::new(Parts::of(journals))),
+            disks,
             groups: self.groups,
             remember: self.forgets.then_some(Duration::from_secs(1)),
             arrivals: Mutex::new(arrivals),
@@ -172,7 +177,8 @@ impl Plan {
             lives.begun = begun(&world.disk(host));
             lives.resumed += u64::from(!lives.begun.is_empty());
             if self.groups {
-                // A group that was overtaken starts again: until then, its uploads are in memory only.
+                // A group that was overtaken starts again: until then, its uploads are in memory only. Whether they are
+                // recorded when it does, the next part shows.
                 world.parts.lock().unwrap().retain(host, &lives.begun);
             }
             if world.turns.may_die() && dice.chance(self.disk_deaths) {
@@ -251,6 +257,7 @@ impl Plan {
             return std::mem::take(&mut model.violations);
         }
         model.check_finished();
+        model.check_consumed(&consumed(world));
         model.violations.append(&mut world.parts.lock().unwrap().wrong);
         self.check_uploads(world, ends, &mut model);
         let mut staged = Vec::new();
@@ -270,6 +277,13 @@ impl Plan {
         }
         std::mem::take(&mut model.violations)
     }
+}
+
+/// All lines that a consumer gets from the beginning on.
+fn consumed(world: &World) -> Vec<(u64, Vec<u8>)> {
+    let lake = Lake { id: LakeId([7; 16]), shards: 1, checkpoint_entries: 1 };
+    world.store.set_faults(Faults::NONE);
+    all(&mut follow(&world.store, lake, Cursor::default()))
 }
 
 /// The uploads that a host's journal names.

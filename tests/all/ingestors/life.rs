@@ -21,17 +21,17 @@ use csv_ingestor::pipeline::hash::Hasher;
 use csv_ingestor::pipeline::layout::Layout;
 use csv_ingestor::pipeline::places::Accepts;
 use csv_ingestor::pipeline::scan::{NameRules, Scanner};
-use csv_ingestor::pipeline::settle::{Mode, Settle};
-use csv_ingestor::pipeline::{HashResult, Report};
+use csv_ingestor::pipeline::settle::{Mode, Overdue, Settle};
+use csv_ingestor::pipeline::{HashResult, Outcome, Report};
 use csv_ingestor::store::Store;
 use csv_ingestor::store::sim::SimStore;
 
 use super::model::Model;
+pub use super::parts::STATE;
 use super::parts::{Parts, Reached};
 use crate::lake::turns::{Dice, Phase, Turns};
 
 pub const STAGING: &str = "/staging";
-pub const STATE: &str = "/state";
 
 /// A file that comes to a host at some time.
 pub struct Arrival {
@@ -118,6 +118,7 @@ pub fn reach(world: &Arc<World>, host: usize, seed: u64) -> Reach {
             waits.turns.pass_after(host, time);
             waits.turns.phase() < Phase::Ended
         }),
+        away_max: None,
         flight: Box::new(OneByOne),
         racers: 0,
         remember: world.remember,
@@ -159,6 +160,8 @@ pub struct Ingestor {
     hasher: Hasher<SimFs>,
     scanner: Scanner<SimFs>,
     round: u32,
+    /// The files that were refused, and the errors.
+    pub failed: Vec<(String, String)>,
 }
 
 /// An ingestor that has read its journal and the log.
@@ -184,7 +187,7 @@ impl Recovered {
             resumed.push(hasher.hash(settled, false));
         }
         let scanner = Scanner::new(fs.clone(), shared.staging.clone(), rules.clone());
-        let mut ingestor = Ingestor { fs, committer, settle, rules, hasher, scanner, round: 0 };
+        let mut ingestor = Ingestor { fs, committer, settle, rules, hasher, scanner, round: 0, failed: Vec::new() };
         if !resumed.is_empty() {
             let reports = ingestor.committer.commit(resumed)?;
             ingestor.hear(&reports);
@@ -214,7 +217,18 @@ impl Ingestor {
         let now = self.now();
         for report in reports {
             self.settle.report(report, now);
+            if let Outcome::Refused(refusal) = &report.outcome
+                && let Some(error) = refusal.error()
+            {
+                self.failed.push((report.name.to_string_lossy().into_owned(), error));
+            }
         }
+    }
+
+    /// What the groups lack that are not complete.
+    pub fn incomplete_groups(&mut self) -> Vec<Overdue> {
+        let now = self.now();
+        self.settle.overdue_groups(Duration::ZERO, now).0
     }
 
     /// Scans and commits, and leaves the lake alone. Returns the number of reports.

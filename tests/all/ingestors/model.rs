@@ -53,6 +53,23 @@ impl Model {
         Model { keeps_state, ..Model::default() }
     }
 
+    /// A consumer has got these lines, with their numbers: all that were ever there, each once, in order.
+    pub fn check_consumed(&mut self, lines: &[(u64, Vec<u8>)]) {
+        let mut ids = BTreeSet::new();
+        for (number, text) in lines {
+            let line: Value = serde_json::from_slice(text).unwrap_or_default();
+            let journal = line["journal"].as_str().unwrap_or_default().to_owned();
+            if line["seq"].as_u64() != Some(*number)
+                || !ids.insert((journal, line["ingest_id"].as_u64().unwrap_or_default()))
+            {
+                self.wrong(format!("a consumer has got {line} as number {number}, or twice"));
+            }
+        }
+        if ids != self.ids || !lines.is_sorted() {
+            self.wrong(format!("a consumer has got {ids:?}, and there were {:?}", self.ids));
+        }
+    }
+
     pub fn wrong(&mut self, what: String) {
         self.violations.push(what);
     }

@@ -61,6 +61,7 @@ pub fn reach(store: &SimStore, patience: u64) -> Reach {
         open: Box::new(move |location| Ok(Arc::new(store.below(&format!("{}/", location.prefix))) as Arc<dyn Store>)),
         clock: Arc::new(Ticks(AtomicU64::new(1))),
         on_away: Box::new(move |_| less()),
+        away_max: None,
         flight: Box::new(OneByOne),
         racers: 0,
         remember: None,
@@ -83,6 +84,15 @@ pub fn machine_of(seed: u64) -> SimFs {
 pub fn stage(fs: &SimFs, name: &str, bytes: &[u8]) {
     fs.upstream().write(Path::new(STAGING).join(name), bytes).unwrap();
     fs.upstream().sync();
+}
+
+/// Stages a group file that names these files, and the files that have bytes.
+pub fn stage_group(fs: &SimFs, name: &str, members: &[(&str, &str, bool)]) {
+    let line = |(name, text, _): &(&str, &str, bool)| format!("{}  {name}\n", sha256(text.as_bytes()).hex());
+    stage(fs, name, members.iter().map(line).collect::<String>().as_bytes());
+    for (name, text, _) in members.iter().filter(|(.., is_staged)| *is_staged) {
+        stage(fs, name, text.as_bytes());
+    }
 }
 
 /// Runs until nothing is to do. A round that does not come to rest is a failure, and no reason to wait for ever.

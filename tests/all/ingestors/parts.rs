@@ -2,13 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use csv_ingestor::engine;
+use csv_ingestor::fs::sim::SimFs;
 use csv_ingestor::store::sim::SimStore;
 use csv_ingestor::store::{Head, Part, Result, Store};
 use csv_ingestor::types::{Sha256, UnixMillis};
 
 use crate::lake::turns::Death;
+
+/// The hosts' state directories.
+pub const STATE: &str = "/state";
 
 /// What a key says of its content behind the file's name: 32 digits of the SHA-256, the generation, and the extension.
 type Generation = String;
@@ -20,7 +26,7 @@ fn generation(key: &str, sha256: &Sha256) -> Generation {
 }
 
 /// Which parts the store has confirmed, and to which host.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Parts {
     /// The content of each upload, and whether it was forgotten before, and how often.
     of: BTreeMap<String, Generation>,
@@ -30,11 +36,18 @@ pub struct Parts {
     pub count: usize,
     /// The host dies when it is about to put a part, and so many were confirmed.
     pub dies_at: Option<usize>,
+    /// The hosts' disks, by host: their journals name each upload before a part of it is put. None: that is not checked.
+    disks: Vec<SimFs>,
     /// Parts that were put again by a host to which they had been confirmed.
     pub wrong: Vec<String>,
 }
 
 impl Parts {
+    /// Of hosts with these disks.
+    pub fn of(disks: Vec<SimFs>) -> Parts {
+        Parts { disks, ..Parts::default() }
+    }
+
     /// The host has lost its journal.
     pub fn forget(&mut self, host: usize) {
         self.confirmed.retain(|(of, ..), _| *of != host);
@@ -45,12 +58,23 @@ impl Parts {
         self.confirmed.retain(|(of, ..), upload| *of != host || uploads.contains(upload));
     }
 
+    /// The uploads of open files that a host's journal names. None if it cannot be read: the disk has died.
+    fn named(&self, host: usize) -> Option<Vec<String>> {
+        let index = engine::read_state(self.disks.get(host)?, Path::new(STATE)).ok()?;
+        let targets = index.open().filter_map(|ingest| ingest.target.as_ref());
+        Some(targets.filter_map(|target| Some(target.upload.as_ref()?.id.clone())).collect())
+    }
+
     /// True if the host dies now.
     fn about_to_put(&mut self, store: &SimStore, host: usize, upload: &str, number: u16) -> bool {
         let known = self.of.get(upload).and_then(|content| self.confirmed.get(&(host, content.clone(), number)));
         if let Some(before) = known.filter(|before| store.uploads().contains(before)) {
             let what = format!("host {host} puts part {number} into {upload}, and {before} has it");
             self.wrong.push(what);
+        }
+        if self.named(host).is_some_and(|named| !named.iter().any(|it| it == upload)) {
+            self.wrong
+                .push(format!("host {host} puts part {number} into {upload}, and its journal does not name that"));
         }
         self.dies_at.take_if(|count| *count == self.count).is_some()
     }

@@ -18,9 +18,10 @@ use csv_ingestor::lake::parts::Cut;
 use csv_ingestor::store::Store;
 use csv_ingestor::store::sim::{Gate, SimStore};
 
+use super::dry_run::other_host;
 use super::life::{Ingestor, STAGING, STATE, is_empty, options};
 use super::model::WAREHOUSE;
-use super::one::{data, lake, lines, machine, reach, rest, run, stage};
+use super::one::{data, lake, lines, machine, reach, rest, run, stage, stage_group};
 use super::parts::{Parts, Reached};
 use crate::lake::turns::Death;
 
@@ -261,6 +262,42 @@ fn rename(fs: &SimFs, from: &str, to: &str) {
     let path = |name: &str| Path::new(STAGING).join(name);
     fs.upstream().rename(path(from), path(to)).unwrap();
     fs.upstream().sync();
+}
+
+/// Why: only the file for which an upload was begun had it in its record. Here another host takes a small member of a group
+/// while its large one is uploaded; the group starts again without the small one, and dies before that upload is whole.
+#[test]
+fn an_upload_is_recorded_for_a_group_that_starts_again() {
+    let large = "large, in many parts".repeat(20);
+    let (store, fs) = (lake(1), machine());
+    let world = World { store, parts: Arc::new(Mutex::new(Parts::of(vec![fs.clone()]))), fs };
+    stage_group(&world.fs, "g.group", &[("large.csv", &large, true), ("s.csv", "s", true)]);
+    let (met, parts, store) = (AtomicBool::new(false), world.parts.clone(), world.store.clone());
+    let gate = move || {
+        let some_are_there = parts.try_lock().is_ok_and(|parts| parts.count >= 2);
+        if some_are_there && !met.swap(true, Ordering::Relaxed) {
+            other_host(&store, &["s"], true);
+        }
+    };
+    let mut options = world.options(Arc::new(gate));
+    options.names.groups = true;
+    let mut ingestor = Ingestor::start(&world.fs, options).unwrap();
+    while ingestor.committer.index().count(FileState::Abandoned) < 2 {
+        ingestor.round().unwrap();
+    }
+    let (upload, before) = (world.store.uploads(), world.confirmed());
+    assert_eq!((upload.len(), world.recorded().len()), (1, 0), "the first attempt is over");
+    world.parts.lock().unwrap().dies_at = Some(before + 1);
+    let ended = catch_unwind(AssertUnwindSafe(|| rest(&mut ingestor)));
+    assert!(ended.is_err_and(|payload| payload.is::<Death>()), "{before} parts were all");
+    drop(ingestor);
+    world.fs.kill();
+    assert_eq!(world.recorded().into_iter().map(|upload| upload.id).collect::<Vec<_>>(), upload);
+    let mut options = world.options(Arc::new(|| {}));
+    options.names.groups = true;
+    run(&world.fs, options).unwrap();
+    assert_eq!(world.confirmed(), CUT.parts(large.len() as u64));
+    assert_eq!((data(&world.store).len(), world.store.uploads().len(), is_empty(&world.fs)), (2, 0, true));
 }
 
 /// The file is gone. Nobody else aborts its upload, and this host only when an entry claims the content.

@@ -291,7 +291,7 @@ fn frame_records(file: &JournalFile, index: usize) -> Vec<(Lsn, Record)> {
 }
 
 /// All records of a segment.
-fn records_of(file: &JournalFile) -> Vec<(Lsn, Record)> {
+pub(super) fn records_of(file: &JournalFile) -> Vec<(Lsn, Record)> {
     (0..file.frames.len()).flat_map(|index| frame_records(file, index)).collect()
 }
 

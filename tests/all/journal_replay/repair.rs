@@ -13,7 +13,7 @@ use csv_ingestor::journal::{self, Error};
 use csv_ingestor::types::{Lsn, Sha256};
 
 use super::generations::{Generations, Part, Role, STATE, Told, contents, modifications, on_all_processors, read};
-use super::harm::{Harm, How, Left, Truth, normal};
+use super::harm::{Harm, How, Left, Truth, normal, records_of};
 use super::util;
 
 pub(super) const COPY: &str = "/copy";
@@ -36,6 +36,9 @@ fn check(truth: &Truth, fs: &SimFs, harm: &Harm) -> bool {
     assert!(contents(fs, Path::new(COPY)) == damaged, "{harm:?}: the copy is not equal to the original");
     let left = truth.left(harm);
     let state = accepted(fs, &format!("{harm:?}"));
+    let records = truth.generations.files.iter().flat_map(records_of);
+    let numbered = records.filter_map(|(_, record)| record.seq()).max();
+    assert!(state.last_seq() >= numbered.unwrap_or(0), "{harm:?}: a number would be given again");
     let told = Told::of(&state, &truth.generations.contents);
     check_contents(truth, &left, &told, &format!("{harm:?}"));
     check_files(truth, &left, &state, &format!("{harm:?}"));

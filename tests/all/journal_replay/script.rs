@@ -71,6 +71,8 @@ struct Script {
     done: Vec<Segment>,
     /// The newest ingest of each content.
     ids: HashMap<u64, u64>,
+    /// The number of the last manifest line.
+    last_seq: u64,
 }
 
 impl Script {
@@ -78,7 +80,16 @@ impl Script {
         self.forge.place.next_lsn.0
     }
 
-    fn frame(&mut self, kind: FrameKind, records: Vec<Record>) {
+    fn frame(&mut self, kind: FrameKind, mut records: Vec<Record>) {
+        for record in &mut records {
+            // Those of older versions and of lakes have none.
+            if let Record::Moved(moved) = record
+                && !moved.ingest_id.0.is_multiple_of(4)
+            {
+                self.last_seq += 1;
+                moved.seq = Some(self.last_seq);
+            }
+        }
         let (offset, first_lsn) = (self.forge.end, self.forge.place.next_lsn);
         let mut payload = Vec::new();
         records.iter().for_each(|record| record.encode(&mut payload));
@@ -326,7 +337,7 @@ pub(super) fn script(seed: u8, last: FrameKind) -> (Vec<Segment>, Vec<Sha256>) {
         created_at: UnixMillis(1_000),
         predecessor: None,
     });
-    let mut script = Script { forge, frames: Vec::new(), done: Vec::new(), ids: HashMap::new() };
+    let mut script = Script { forge, frames: Vec::new(), done: Vec::new(), ids: HashMap::new(), last_seq: 0 };
     let half_done = beginning(&mut script);
     let half_done = spare(&mut script, half_done);
     newest(&mut script, half_done, last);

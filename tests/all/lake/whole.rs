@@ -149,10 +149,19 @@ fn what_does_not_fit_into_one_entry_is_not_claimed_in_part() {
     assert!(matches!(whole, Whole::Unfit(why) if why.contains("too long for one entry")), "{whole:?}");
     assert!(desk.store.keys("W/.csv-ingestor/").is_empty(), "nothing was made");
     assert_eq!(host.ingest(&contents, &long).unwrap(), [Ingested::Claimed(0)], "alone, some fit");
-    let mut none: Vec<Content> = long.0.contents(day(0));
-    none[0].partition = "not/../a partition".to_owned();
-    let whole = desk.host(2).ingest_whole(&none[..1], &long).unwrap();
-    assert!(matches!(whole, Whole::Unfit(_) | Whole::Taken), "{whole:?}");
+}
+
+#[test]
+fn nothing_is_claimed_beside_what_can_never_be_claimed() {
+    for cut in [Cut::USUAL, Cut { packed_max: 2, part: 4 }] {
+        let desk = Desk::new();
+        let (mut host, files) = (desk.host(1), desk.files(3));
+        host.cut(cut);
+        let mut contents = files.contents(day(0));
+        contents[1].partition = "not/../a partition".to_owned();
+        assert_eq!(host.ingest_whole(&contents, &files), Ok(Whole::Unfit("no data object can lie in its partition")));
+        assert!(desk.store.keys("W/.csv-ingestor/").is_empty(), "nothing was made");
+    }
 }
 
 /// Whatever becomes of requests: in the end one entry claims all, and no entry claims some.

@@ -15,11 +15,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::Verdict;
 use super::on_its_way::{Duplicate, OnItsWay};
+use super::{Verdict, unfinished};
 use crate::fs::{FileKind, Fs, Open};
 use crate::journal::groups::OpenGroup;
 use crate::journal::hex;
@@ -27,7 +28,6 @@ use crate::journal::ingest::Ingest;
 use crate::journal::lifecycle::FileState;
 use crate::journal::record::{AbandonReason, Claimed, Discovered, Group as GroupRecord, KnownMember, Record};
 use crate::lake::host::{State, Whole};
-use crate::lake::progress::Journal as _;
 use crate::pipeline::commit::claims::Chosen;
 use crate::pipeline::commit::gathered::Gathered;
 use crate::pipeline::commit::groups::in_order;
@@ -35,10 +35,16 @@ use crate::pipeline::commit::{Committer, Dropped, Work, ingest};
 use crate::pipeline::dirs::split;
 use crate::pipeline::group::{Group, Member};
 use crate::pipeline::hash::digest_of;
-use crate::pipeline::lake::line;
+use crate::pipeline::lake::{Waited, line};
 use crate::pipeline::staging::Removed;
 use crate::pipeline::{Error, Outcome, Refusal, Report, Settled, subdir};
 use crate::types::{FileIdentity, IngestId, Key, Lsn, Sha256};
+
+/// A group whose files are HASHED, and these.
+type Planned<F> = (OnItsWay, Vec<Work<F>>);
+
+/// Groups whose files are listed, and their duplicates.
+type Ended<F> = (Vec<(OnItsWay, Arc<OpenGroup>)>, Vec<Work<F>>);
 
 /// How far a member's content is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,7 +83,7 @@ impl<F: Fs> Committer<F> {
         gathered: Gathered<F>,
         records: &mut Vec<Record>,
         reports: &mut Vec<Report>,
-    ) -> Result<Option<(OnItsWay, Vec<Work<F>>)>, Error> {
+    ) -> Result<Option<Planned<F>>, Error> {
         let group = gathered.group.clone();
         if let Some(refusal) = self.is_group_unfit(&group)? {
             self.refuse_group(gathered, refusal, reports);
@@ -146,20 +152,27 @@ impl<F: Fs> Committer<F> {
         group.members.iter().map(known).collect()
     }
 
-    /// Brings all files of a group, which are HASHED, into one entry, or abandons all. Returns how many were abandoned.
+    /// Brings all files of a group, which are HASHED, into one entry, or abandons all. Returns how many were abandoned. When
+    /// the process is to stop, a group whose bytes are under way, or that has to wait for entries of others, stays HASHED for
+    /// the next start.
     pub(in crate::pipeline) fn claim_group(
         &mut self,
         group: OnItsWay,
         works: Vec<Work<F>>,
         reports: &mut Vec<Report>,
     ) -> Result<u64, Error> {
+        self.take_over_uploads(&works)?;
         let mut whole = None;
         while !works.is_empty() {
             whole = self.append_whole(&works)?;
-            if whole != Some(Whole::UnderWay) {
+            if !matches!(whole, Some(Whole::UnderWay | Whole::Busy)) {
                 break;
             }
             self.write_with_uploads(Vec::new(), &works)?;
+            // Busy: a wait for entries was cut short.
+            if whole == Some(Whole::Busy) || self.is_stopping() {
+                return Ok(0);
+            }
         }
         if self.record_group_claim(&works.iter().map(|work| work.id).collect::<Vec<_>>())? || works.is_empty() {
             // While the bytes are at hand, no pack needs to be read.
@@ -174,14 +187,16 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Records that an entry claims all these files of a group, if one does: whatever became of their contents since. False if
-    /// none does; true if there are no files.
+    /// none does; true if there are no files. An entry that claims some of them only is that of another host with a copy of
+    /// this one's journal, which has given the same ids to the files of another group.
     pub(in crate::pipeline) fn record_group_claim(&mut self, files: &[IngestId]) -> Result<bool, Error> {
         let recorded = |id: &IngestId| Ok(self.ingest(*id)?.claimed.map(|(_, entry)| entry));
         let recorded: Vec<Option<u64>> = files.iter().map(recorded).collect::<Result<_, Error>>()?;
         if recorded.iter().all(Option::is_some) {
             return Ok(true);
         }
-        let (journal, mut found) = (hex(&self.journal.store()), recorded.into_iter().flatten().next());
+        let (journal, known) = (hex(&self.journal.store()), recorded.into_iter().flatten().next());
+        let mut found = known;
         for id in files {
             if found.is_none()
                 && let Verdict::Ours(claim, _) = self.verdict(*id)?
@@ -197,7 +212,11 @@ impl<F: Fs> Committer<F> {
                 return Err(torn());
             };
             let claimed = lake.patiently(&mut |host| host.claim_at(&target.sha256, entry))?;
-            let of_it = claimed.filter(|claimed| line::is_of(&claimed.claim.line, &journal, *id)).ok_or_else(torn)?;
+            let of_it = match claimed.filter(|claimed| line::is_of(&claimed.claim.line, &journal, *id)) {
+                Some(of_it) => of_it,
+                None if known.is_none() => return Ok(false),
+                None => return Err(torn()),
+            };
             let url = lake.url(&of_it.claim.key);
             self.record_claim(Claimed { ingest_id: *id, shard: of_it.shard, entry }, &url, &mut records)?;
         }
@@ -205,24 +224,26 @@ impl<F: Fs> Committer<F> {
         Ok(true)
     }
 
-    /// Claims the contents of all these files with one entry, unless something stops that. Returns when the notes of uploads
-    /// have to become durable first; None if there is no lake.
+    /// Claims the contents of all these files with one entry, unless something stops that. Returns while bytes are under way,
+    /// since the notes of uploads have to become durable first; None if there is no lake.
     fn append_whole(&mut self, works: &[Work<F>]) -> Result<Option<Whole>, Error> {
-        let mut decided = None;
+        let (mut decided, mut waited) = (None, Duration::ZERO);
         self.with_batch(works, &mut |lake, batch| {
             let contents = batch.contents();
-            lake.keep_pace(false)?;
+            // The entry of a group gets no larger by a wait.
+            lake.keep_pace(true);
             loop {
-                match lake.patiently(&mut |host| host.ingest_whole(&contents, batch))? {
-                    Whole::Busy => {
-                        lake.help(batch)?;
-                        lake.wait_a_little()?;
-                    }
-                    Whole::UnderWay if lake.notes.is_durable() => lake.may_go_on()?,
-                    whole => {
-                        decided = Some(whole);
-                        return Ok(());
-                    }
+                let whole = lake.patiently(&mut |host| host.ingest_whole(&contents, batch))?;
+                let is_busy = whole == Whole::Busy;
+                decided = Some(whole);
+                if !is_busy {
+                    return Ok(());
+                }
+                lake.help(batch)?;
+                match lake.wait_a_little(&mut waited) {
+                    Waited::Enough => {}
+                    Waited::TooLong => return Err(unfinished()),
+                    Waited::Stopping => return Ok(()),
                 }
             }
         })?;
@@ -303,7 +324,7 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Records what becomes of the duplicates of the groups that are listed. Returns both.
-    fn end_groups_in_lake(&mut self) -> Result<(Vec<(OnItsWay, Arc<OpenGroup>)>, Vec<Work<F>>), Error> {
+    fn end_groups_in_lake(&mut self) -> Result<Ended<F>, Error> {
         let (mut listed, mut works, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         for mut group in std::mem::take(&mut self.pending.groups_in_lake) {
             let Some(open) = self.listed_group(group.lsn) else {
