@@ -84,7 +84,7 @@ pub fn measure_start(scale: &Scale, scratch: &Scratch, table: &mut Table) {
     write(&root, scale.old_lines);
     let cursor = format!("{}:{}", csv_ingestor::journal::hex(&JOURNAL), scale.old_lines - 1);
     for from in ["now", &cursor] {
-        let times: Vec<f64> = (0..scale.rounds * STARTS | 1)
+        let times: Vec<f64> = (0..((scale.rounds * STARTS) | 1))
             .map(|_| {
                 let (lines, ended) = follower::run(&root, &["--once", "--from", from]);
                 assert_eq!(lines, u64::from(from != "now"));

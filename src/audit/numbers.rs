@@ -56,7 +56,7 @@ impl Runs {
     /// The numbers between the runs, and before the first: from, to.
     fn gaps(&self) -> impl Iterator<Item = (u64, u64)> {
         let ends = std::iter::once(0).chain(self.runs.values().copied());
-        ends.zip(self.runs.keys()).filter_map(|(end, first)| (end + 1 < *first).then(|| (end + 1, first - 1)))
+        ends.zip(self.runs.keys()).filter(|(end, first)| end + 1 < **first).map(|(end, first)| (end + 1, first - 1))
     }
 }
 
