@@ -134,7 +134,7 @@ fn lines_that_are_gone_are_named_and_can_be_passed_over() {
     manifests.add(500_000, ONE, 1..=4);
     manifests.add(500_001, ONE, 5..=9);
     manifests.add(500_002, ONE, 10..=12);
-    let remove = |at: u32| manifests.fs.upstream().remove(&hour(at)).unwrap();
+    let remove = |at: u32| manifests.fs.upstream().remove(hour(at)).unwrap();
     remove(500_000);
     let gone = |dir: &mut _| match all(dir) {
         Err(Error::Gone(gone)) => *gone,
