@@ -113,7 +113,9 @@ fn a_command_that_fails_gets_the_same_lines_again() {
 fn a_command_that_does_not_read_is_no_failure() {
     for (script, code) in [("exit 0", 0), ("exec <&-; sleep 0.1; exit 0", 0), ("head -n 1 >/dev/null; exit 0", 0)] {
         let delivery = Delivery::new(2000, script);
-        let output = delivery.run(&["--batch", "2000"]);
+        let letters = delivery.manifests.path("dead");
+        let limit = ["--max-attempts", "1", "--dead-letter", letters.to_str().unwrap()];
+        let output = delivery.run(&[&["--batch", "2000"][..], &limit].concat());
         assert_eq!(output.status.code(), Some(code), "{script}: {}", err(&output));
         assert!(events(&err(&output), "delivery_failed").is_empty(), "{script}: {}", err(&output));
         assert_eq!(delivery.acknowledged(), Some(cursor(2000)));

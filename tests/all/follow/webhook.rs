@@ -252,7 +252,9 @@ fn a_secret_that_others_can_read_is_refused() {
     ] {
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-        let output = run(&manifests, &url(&server), &["--secret-file", path.to_str().unwrap()]);
+        let letters = dead(&manifests);
+        let limit = ["--max-attempts", "1", "--dead-letter", letters.to_str().unwrap()];
+        let output = run(&manifests, &url(&server), &[&["--secret-file", path.to_str().unwrap()][..], &limit].concat());
         assert_eq!(output.status.code(), Some(2), "{}", err(&output));
         assert!(err(&output).contains(why) && !err(&output).contains("hush-hush"), "{}", err(&output));
     }
