@@ -87,7 +87,7 @@ fn write<F: Fs>(
         spare: Spare::None,
         forgotten,
         finished,
-        last_seq: salvage.history.last_seq() + if salvage.lost.is_empty() { 0 } else { LSN_GAP },
+        last_seq: last_seq(salvage),
         directories: std::mem::take(&mut salvage.rows.directories),
         survivors: salvage.history.survivors(),
     };
@@ -95,6 +95,14 @@ fn write<F: Fs>(
     let forgotten_since = forgotten.saturating_sub(salvage.sums.forgotten);
     let lost = salvage.sums.rows_expected.saturating_sub(snapshot.header().rows + forgotten_since);
     Ok((snapshot, lost))
+}
+
+/// The number of the last manifest line, or a greater one if records that may have numbered lines are lost.
+fn last_seq(salvage: &Salvage) -> u64 {
+    let last_seq = salvage.history.last_seq();
+    let was_numbered = salvage.may_be_numbered || last_seq > 0 || salvage.records == 0;
+    let may_lack = was_numbered && !salvage.lost.is_empty();
+    if may_lack { last_seq + LSN_GAP } else { last_seq }
 }
 
 /// Removes the files that the new snapshot replaces. A repair has copied them before.

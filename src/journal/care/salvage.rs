@@ -52,6 +52,8 @@ pub struct Salvage {
     forgotten_before: Option<Expiry>,
     /// Counts from the headers.
     pub(in crate::journal) sums: Sums,
+    /// Lost records may have numbered manifest lines.
+    pub(in crate::journal) may_be_numbered: bool,
     /// Records read from segments.
     pub records: u64,
     /// Records whose predecessors are missing: their LSNs, and the files that they are about.
@@ -257,6 +259,7 @@ impl Salvage {
             Err(Error::Corrupt(damage)) => {
                 self.damaged(*damage);
                 self.skip_unused(lsn);
+                self.may_be_numbered = true;
                 let Some(reader) = SegmentReader::open_damaged(fs, dir, lsn)? else { return Ok(()) };
                 let store = reader.header().store;
                 if store != [0; 16] && self.store.is_some_and(|ours| ours != store) {
@@ -277,6 +280,7 @@ impl Salvage {
                     return Ok(());
                 }
                 self.store = Some(header.store);
+                self.may_be_numbered |= reader.may_number_lines()?;
                 self.last_number = self.last_number.max(header.number);
                 header.predecessor.iter().for_each(|before| self.skip_unused(before.first_lsn));
                 self.reach(header.first_lsn, header.predecessor.map(|before| before.last_lsn.plus(1)));

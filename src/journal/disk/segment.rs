@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use super::blank::{Blank, SEGMENT_MODE, fill};
 use super::error::{Corrupt, Damage, Error};
 use super::format::{
-    BLOCK_BYTES, COMPATIBLE_FEATURES, FORMAT_MAJOR, FORMAT_MINOR, FRAME_BYTES_MAX, FrameKind, INCOMPATIBLE_FEATURES,
-    SEGMENT_MAGIC, segment_field as field,
+    BLOCK_BYTES, COMPATIBLE_FEATURES, FEATURE_SEQ, FORMAT_MAJOR, FORMAT_MINOR, FRAME_BYTES_MAX, FrameKind,
+    INCOMPATIBLE_FEATURES, SEGMENT_MAGIC, segment_field as field,
 };
 use super::frame::{self, FrameFault, FrameHeader, Position, array_at, u16_at, u32_at, u64_at};
 use super::record::Record;
@@ -339,6 +339,13 @@ impl<F: Fs> SegmentReader<F> {
     /// The segment's header.
     pub fn header(&self) -> &SegmentHeader {
         &self.header
+    }
+
+    /// True if records in it may number manifest lines: whatever wrote it knew how to.
+    pub(in crate::journal) fn may_number_lines(&self) -> fs::Result<bool> {
+        let mut features = [0; 4];
+        fs::read_full_at(&self.fs, &self.file, &mut features, field::INCOMPATIBLE as u64)?;
+        Ok(u32::from_le_bytes(features) & FEATURE_SEQ != 0)
     }
 
     /// The segment's path.

@@ -136,10 +136,6 @@ impl<F: Fs> Committer<F> {
     /// writing them.
     fn as_written(&mut self, run: &Run, store: &str) -> Result<Vec<Vec<u8>>, Error> {
         let mut lines = self.lines_of(&run.ids, Some(store))?;
-        let is_numbered = |id: &IngestId| self.index.ingest(*id).is_some_and(|ingest| ingest.order.seq.is_some());
-        if run.ids.iter().all(is_numbered) {
-            return Ok(lines);
-        }
         let former = self.lines_of(&run.ids, None)?;
         let are_there = self.patience.run(|| self.manifests.holds(&run.root, &run.dir(), &former))?;
         for ((line, former), _) in lines.iter_mut().zip(former).zip(are_there).filter(|(_, is_there)| *is_there) {

@@ -205,7 +205,7 @@ pub fn line(journal: Option<&str>, ingest: &Ingest, out: &mut Vec<u8>) {
         warehouse_path_base64,
         ingest_id: ingest.id,
         journal,
-        seq: ingest.order.seq,
+        seq: ingest.order.seq.filter(|_| journal.is_some()),
         ingested_at: Rfc3339(ingest.discovered_at),
         more: SomeFields {
             verified_by: target.verified_by,

@@ -203,7 +203,7 @@ fn an_upgrade_is_cut_off() {
     }
 }
 
-/// A version that wrote lines without the journal's id is killed anywhere, and this version continues: no line is written
+/// A version that wrote lines without the journal's id and their numbers is killed anywhere, and this version continues: no line is written
 /// twice.
 #[test]
 fn lines_of_an_older_version_are_found() {
@@ -215,9 +215,9 @@ fn lines_of_an_older_version_are_found() {
         let mut upstream = play.fs.upstream();
         for (path, content) in files(&mut upstream, Path::new(MANIFESTS)) {
             let text = String::from_utf8(content).unwrap();
-            let strip = |line: &str| match line.split_once("\"journal\":\"") {
-                Some((before, behind)) if behind.len() > 34 => format!("{before}{}", &behind[34..]),
-                _ => line.to_owned(),
+            let strip = |line: &str| match line.split_once(",\"journal\":").zip(line.split_once(",\"ingested_at\"")) {
+                Some(((before, _), (_, behind))) => format!("{before},\"ingested_at\"{behind}"),
+                None => line.to_owned(),
             };
             let stripped: String = text.split_inclusive('\n').map(strip).collect();
             upstream.write(path, stripped.as_bytes()).unwrap();
