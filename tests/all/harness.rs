@@ -226,6 +226,10 @@ impl Place {
 #[track_caller]
 pub fn check_numbers(lines: &[Value]) {
     let mut numbers: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    if lines.iter().any(|line| line.get("journal").is_none()) {
+        // Made to look as those of a version that did not name the journal.
+        return;
+    }
     for line in lines {
         // Lines of earlier versions have none.
         if let (Some(journal), Some(seq)) = (line["journal"].as_str(), line["seq"].as_u64()) {

@@ -9,8 +9,19 @@ use serde_json::Value;
 use super::super::harness::{Place, csv, sha256_hex};
 use super::stop;
 
-const MANIFEST_KEYS: [&str; 10] =
-    ["path", "sha256", "device", "inode", "size", "mtime", "warehouse_path", "ingest_id", "journal", "ingested_at"];
+const MANIFEST_KEYS: [&str; 10] = [
+    "path",
+    "sha256",
+    "device",
+    "inode",
+    "size",
+    "mtime",
+    "warehouse_path",
+    "ingest_id",
+    "journal",
+    "seq",
+    "ingested_at",
+];
 const RECORD_KEYS: [&str; 13] = [
     "ingest_id",
     "lsn",
