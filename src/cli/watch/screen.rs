@@ -96,7 +96,8 @@ fn head(status: &Value, columns: usize) -> Vec<String> {
     let consumers = status["consumers"].as_array().into_iter().flatten();
     lines.extend(consumers.map(|consumer| {
         let name = escaped_line(consumer["name"].as_str().unwrap_or("-"));
-        format!("Consumer: {name}, {} lines behind", consumer["lag_lines"])
+        let behind = consumer["lag_lines"].as_u64().map_or("not known".to_owned(), |lines| format!("{lines} lines"));
+        format!("Consumer: {name}, lag {behind}")
     }));
     lines
 }
@@ -225,7 +226,8 @@ mod tests {
                 "version": "1", "host": "h", "pid": 7, "uptime_seconds": 61.5, "not_ready": null, "input": "/in",
                 "stages": { "waiting": 3, "held": 0, "ready": 1, "hashing": 2, "committing": 0 },
                 "files": 5, "bytes": 1500, "duplicates": { "keep": 2 }, "failures": {}, "quarantined": {},
-                "minutes": [{ "files": 0 }, { "files": 1 }, { "files": 800 }], "consumers": [],
+                "minutes": [{ "files": 0 }, { "files": 1 }, { "files": 800 }],
+                "consumers": [{ "name": "warehouse", "lag_lines": 12 }, { "name": "x", "lag_lines": null }],
                 "disks": [{ "places": ["input", "state_path"], "free_bytes": 5_000_000 }], "journal": { "bytes": 10 },
             })),
             waiting: Some(json!({ "files": (0..60).map(file).collect::<Vec<_>>(), "known": 1234 })),
@@ -251,6 +253,8 @@ mod tests {
             "801 files  ·▁█",
             "journal 10 B; 5.0 MB free for input, state-path",
             "What waits (1234), oldest first",
+            "Consumer: warehouse, lag 12 lines",
+            "Consumer: x, lag not known",
             "1 min 15 s  \"\\u001b[2J0名前",
             "10:20:30Z  f0: \"no\\u202eroom\"",
         ] {
