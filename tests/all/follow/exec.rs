@@ -133,8 +133,7 @@ fn a_large_batch_arrives_whole() {
 #[test]
 fn a_timeout_ends_the_whole_group() {
     // The grandchild ignores SIGTERM, and so does the second command.
-    let grandchild =
-        "(trap '' TERM; echo $$ >/dev/null; exec sleep 300) & echo $! >$OUT.pid; cat >/dev/null; sleep 300";
+    let grandchild = "(trap '' TERM; exec sleep 300 >/dev/null 2>&1) & echo $! >$OUT.pid; cat >/dev/null; sleep 300";
     let delivery = Delivery::new(1, grandchild);
     let letters = delivery.manifests.path("dead");
     let more = ["--timeout", "500ms", "--max-attempts", "1", "--dead-letter", letters.to_str().unwrap()];
