@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::harness::{Place, csv, sha256_hex};
 use super::stop;
 
-const MANIFEST_KEYS: [&str; 10] = [
+const MANIFEST_KEYS: [&str; 11] = [
     "path",
     "sha256",
     "device",
