@@ -91,6 +91,19 @@ fn half_a_line_is_none_and_zeros_are_passed_over() {
     assert_eq!(all(&mut dir).unwrap(), of_one(2..=3));
 }
 
+/// A power cut has taken a line out of a batch, and the next start has written it behind the others.
+#[test]
+fn a_line_that_is_elsewhere_comes_in_its_turn() {
+    let mut manifests = Manifests::new();
+    let offset = manifests.write(500_000, ONE, 1..=1);
+    manifests.append(500_000, &format!("{}\n", "\0".repeat(80)));
+    manifests.write(500_000, ONE, 3..=4);
+    manifests.write(500_000, ONE, 2..=2);
+    manifests.index(500_000, ONE, 1..=4, offset);
+    manifests.add(500_000, ONE, 5..=6);
+    assert_eq!(all(&mut manifests.follow("beginning")).unwrap(), of_one(1..=6));
+}
+
 /// An index is a hint: whatever it says, the lines are the same.
 #[test]
 fn a_wrong_index_costs_time_only() {

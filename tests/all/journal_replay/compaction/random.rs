@@ -218,6 +218,39 @@ fn a_file_on_its_way_into_a_lake_survives_a_compaction_after_any_of_its_records(
     }
 }
 
+/// Why: a number that is given again makes a consumer take a new line for one that it has.
+#[test]
+fn lines_are_numbered_on_behind_a_compaction() {
+    let (fs, mut reference) = (SimFs::new(3), Index::default());
+    let (mut journal, _) = Journal::open(&fs, dir(), &mut Index::default()).unwrap();
+    append_all(&mut journal, &[settings()]);
+    reference.apply_at(Lsn(1), fs.now(), &settings()).unwrap();
+    for seq in 1..=9 {
+        let id = IngestId(journal.next_lsn().0);
+        let found = Discovered {
+            identity: identity(seq),
+            discovered_at: UnixMillis(BEGIN_MS),
+            source_path: format!("/in/{seq}").into(),
+            sidecar: None,
+        };
+        let hashed = record_of_file(0, id, seq as u8, &reference).unwrap();
+        let moved = Record::Moved(Moved { ingest_id: id, published: None, seq: Some(seq) });
+        let mut records = vec![Record::Discovered(found), hashed, moved];
+        // Some files wait for their lines while the journal is compacted.
+        records.extend((!seq.is_multiple_of(4)).then_some(Record::Manifested(id)));
+        for record in &records {
+            reference.apply_at(journal.next_lsn(), fs.now(), record).unwrap();
+            append_all(&mut journal, std::slice::from_ref(record));
+        }
+        if seq.is_multiple_of(3) {
+            journal.seal().unwrap();
+            compact_now(&fs, dir(), &journal).unwrap();
+            let read = read_on(&fs, dir());
+            assert_eq!((read.last_seq(), told(&read)), (seq, told(&reference)));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
