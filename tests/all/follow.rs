@@ -16,12 +16,15 @@ mod together;
 #[cfg(feature = "object-store")]
 mod webhook;
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{BINARY, err, out};
+use crate::harness::{BINARY, PATIENCE, err, out};
 
 /// The journal whose lines the tests follow.
 pub const JOURNAL: &str = "00112233445566778899aabbccddeeff";
@@ -116,4 +119,33 @@ pub fn events(log: &str, name: &str) -> Vec<Value> {
 /// The text of a file that a command appends to; empty before it exists.
 pub fn text(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// As `Command::output`. Why: a delivery that never succeeds is tried for ever; that has to fail its test, not hang it.
+#[track_caller]
+pub fn output_in_time(command: &mut Command) -> Output {
+    let [mut out, mut log] = [(); 2].map(|()| tempfile::tempfile().unwrap());
+    command.stdout(out.try_clone().unwrap()).stderr(log.try_clone().unwrap());
+    let (mut child, deadline) = (command.spawn().unwrap(), Instant::now() + PATIENCE);
+    let mut is_late = false;
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if Instant::now() >= deadline && !is_late => {
+                child.kill().unwrap();
+                is_late = true;
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let output = Output { status, stdout: whole(&mut out), stderr: whole(&mut log) };
+    assert!(!is_late, "it does not end: {}", err(&output));
+    output
+}
+
+fn whole(file: &mut File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes
 }

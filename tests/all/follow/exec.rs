@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
-use super::{OwnManifests, cursor, events, json_lines, numbers, text};
+use super::{OwnManifests, cursor, events, json_lines, numbers, output_in_time, text};
 use crate::harness::{err, wait_until};
 
 /// `follow --exec` for the consumer `a`, with a script as the command. `$OUT` in it is a file that the test reads.
@@ -33,7 +33,7 @@ impl Delivery {
     }
 
     fn run(&self, more: &[&str]) -> Output {
-        self.manifests.run(&self.words(&[&["--once"], more].concat()))
+        output_in_time(&mut self.manifests.command(&self.words(&[&["--once"], more].concat())))
     }
 
     fn spawn(&self, more: &[&str]) -> Child {
