@@ -39,7 +39,9 @@ const ROUNDS_MAX: u32 = 40;
 /// Consecutive rounds in which every file was refused; after that, more rounds would not change anything.
 const FRUITLESS_ROUNDS_MAX: u32 = 3;
 /// Time from one round to the next: longer than any refusal lasts.
-const ROUND: Duration = Duration::from_secs(3600);
+const ROUND: Duration = HOUR;
+/// Of this length is what a manifest has the lines of.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Is notified of what happens, and may act then.
 pub trait Listener {
@@ -258,6 +260,9 @@ impl<'a> Run<'a> {
                 self.committer.flush()?;
             }
             hashed.push(self.hasher.hash(settled, number % 2 != round as usize % 2));
+            if self.scenario.seldom.hour_ends && hashed.len() == 2 {
+                self.fs.upstream().advance(HOUR);
+            }
         }
         if is_relayed && !hashed.is_empty() {
             // The file that was noted takes longest to hash, so the smallest ingest id comes with the last batch.

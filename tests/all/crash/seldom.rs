@@ -24,6 +24,8 @@ pub struct Seldom {
     pub groups: bool,
     /// By what two files are the same.
     pub same_by: SameBy,
+    /// An hour ends when two files of a round were taken.
+    pub hour_ends: bool,
 }
 
 impl Seldom {

@@ -4,7 +4,7 @@
 //! its MOVED and its file in the warehouse are durable. A reader that follows the manifests never sees a line withdrawn, and
 //! whoever sees a line sees all lines with smaller numbers, unless they are in the same manifest, on their way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use super::view::{Line, View};
 
 #[derive(Clone, Default)]
 pub struct Watch {
-    /// The ids in the manifests, as a reader that follows them has seen them.
-    seen: Vec<u64>,
+    /// The ids in each manifest, as a reader that follows it has seen them.
+    seen: BTreeMap<PathBuf, Vec<u64>>,
     /// Files that were seen in quarantine in this run.
     quarantined: Option<BTreeSet<PathBuf>>,
     /// Operations that were checked.
@@ -162,10 +162,16 @@ impl Watch {
         Ok(())
     }
 
-    /// All complete lines seen before still exist, in the same order.
+    /// All complete lines seen before still exist, in the same order. Only the numbers order lines of several manifests.
     fn follow(&mut self, view: &View) -> Verdict {
-        let now: Vec<u64> = view.lines.iter().map(|line| line.ingest_id).collect();
-        ensure!(now.starts_with(&self.seen), "a line was withdrawn: {:?}, now {now:?}", self.seen);
+        let mut now: BTreeMap<PathBuf, Vec<u64>> = BTreeMap::new();
+        for line in &view.lines {
+            now.entry(line.manifest.clone()).or_default().push(line.ingest_id);
+        }
+        for (manifest, seen) in &self.seen {
+            let there = now.get(manifest).map(Vec::as_slice).unwrap_or_default();
+            ensure!(there.starts_with(seen), "a line was withdrawn: {seen:?}, now {there:?} in {}", manifest.display());
+        }
         self.seen = now;
         Ok(())
     }
