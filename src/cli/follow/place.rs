@@ -162,16 +162,28 @@ impl Place {
     /// Where the consumer's lines begin. --from sets its position, with the lock that the caller has or that is taken here.
     pub(super) fn begin(
         &self,
+    /// So does the first start: a consumer that never acknowledges anything is seen to be behind.
         positions: &Positions<RealFs>,
         consumer: &Consumer,
         held: Option<&Held<RealFs>>,
     ) -> Result<Cursor, Error> {
-        let Some(cursor) = self.from()? else {
-            return Ok(positions.read(consumer)?.map(|position| position.cursor).unwrap_or_default());
+        let from = self.from()?;
+        if from.is_none()
+            && let Some(position) = positions.read(consumer)?
+        {
+            return Ok(position.cursor);
+        }
+        let store = |held: &Held<RealFs>| {
+            let cursor = match from {
+                Some(cursor) => cursor,
+                // Another process may have acknowledged lines before the lock was taken.
+                None => positions.read(consumer)?.map(|position| position.cursor).unwrap_or_default(),
+            };
+            positions.store(held, consumer, &cursor)
         };
         let position = match held {
-            Some(held) => positions.store(held, consumer, &cursor)?,
-            None => positions.store(&store_lock(&self.fs, positions, consumer)?, consumer, &cursor)?,
+            Some(held) => store(held)?,
+            None => store(&store_lock(&self.fs, positions, consumer)?)?,
         };
         Ok(position.cursor)
     }
