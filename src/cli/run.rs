@@ -225,6 +225,9 @@ struct OutputArgs {
     /// Names of files are on the page. With port 0, the event metrics_listening has the port
     #[arg(long, value_name = "ADDR", value_parser = parse_address, env = "CSV_INGESTOR_METRICS_LISTEN")]
     metrics_listen: Option<String>,
+    /// Serve no page and no /api/v1, which have names of files: only /metrics, /healthz and /readyz
+    #[arg(long, env = "CSV_INGESTOR_NO_PAGE", value_parser = BoolishValueParser::new())]
+    no_page: bool,
     /// Write the metrics to this file for node_exporter's textfile collector, also when --once ends. The name must end
     /// in .prom
     #[arg(long, value_name = "PATH", env = "CSV_INGESTOR_METRICS_TEXTFILE")]
@@ -459,7 +462,11 @@ impl RunArgs {
                 identity: running.new_identity,
             },
             logging: Logging { level: output.log_level, format: output.log_format },
-            metrics: MetricsOptions { interval: output.metrics_interval, listen: output.metrics_listen },
+            metrics: MetricsOptions {
+                interval: output.metrics_interval,
+                listen: output.metrics_listen,
+                has_page: !output.no_page,
+            },
         };
         config.check_lake()?;
         Ok(config)
