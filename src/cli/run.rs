@@ -407,12 +407,18 @@ impl IntakeArgs {
     }
 }
 
+impl OutputArgs {
+    fn metrics(&self) -> MetricsOptions {
+        MetricsOptions { interval: self.metrics_interval, listen: self.metrics_listen.clone(), has_page: !self.no_page }
+    }
+}
+
 impl RunArgs {
     fn validate(self) -> Result<Config, config::Error> {
         if let Some(conflict) = check(&self.intake, &self.content).first() {
             return Err(config::Error::Options((*conflict).to_owned()));
         }
-        let (validate, identity) = (self.content.validation(), self.content.identity());
+        let (validate, identity, metrics) = (self.content.validation(), self.content.identity(), self.output.metrics());
         let RunArgs { places, layout, intake, content, running, output, .. } = self;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let concurrency = intake.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
@@ -462,11 +468,7 @@ impl RunArgs {
                 identity: running.new_identity,
             },
             logging: Logging { level: output.log_level, format: output.log_format },
-            metrics: MetricsOptions {
-                interval: output.metrics_interval,
-                listen: output.metrics_listen,
-                has_page: !output.no_page,
-            },
+            metrics,
         };
         config.check_lake()?;
         Ok(config)
