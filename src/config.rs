@@ -103,6 +103,8 @@ pub struct MetricsOptions {
     pub interval: Duration,
     /// Where the metrics are served.
     pub listen: Option<String>,
+    /// The page is served there too.
+    pub has_page: bool,
 }
 
 impl Config {

@@ -486,6 +486,8 @@ pub const FOLLOW_ERROR_BYTES_MAX: usize = 400;
 pub const FOLLOW_ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a webhook's answer that an error has, at most.
 pub const FOLLOW_ANSWER_SHOWN_BYTES: usize = 200;
+/// Bytes of the type of a webhook's events, at most: `--event-type`.
+pub const FOLLOW_EVENT_TYPE_BYTES_MAX: usize = 256;
 /// Bytes of the file with a webhook's secrets, at most.
 pub const FOLLOW_SECRET_FILE_BYTES_MAX: usize = 4096;
 /// Secrets in that file, at most: the present one, and those before it that receivers may still know.

@@ -22,8 +22,8 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-pub(crate) use escape::escaped_line;
 pub use escape::{escaped, is_dangerous, path_text};
+pub(crate) use escape::{escaped_line, shortened};
 use line::{AS_JSON, json_line, level_text, text_line};
 pub use sink::{dropped, finish};
 

@@ -1,6 +1,8 @@
 """Runs the recipes of docs/consuming.md while files come and they are killed: each row is in their tables once.
 
-    read_consuming.py DIR PROGRAM SEED    with the Python that has duckdb, deltalake and pyarrow; DIR must not exist
+    read_consuming.py DIR PROGRAM SEED NAMES...    with the Python that has what the recipes import; DIR must not exist
+
+NAMES are duckdb, delta and postgresql; for the last, libpq's environment leads to a server that is there for this.
 """
 
 import os
@@ -13,14 +15,18 @@ import time
 
 FILES, ROWS, KILLS = 24, 40, 12
 SECONDS_MAX = 90
+# Seconds until it is killed: from about its start to about the end of its work.
+PAUSES = {"duckdb": (0.3, 1.6), "delta": (0.3, 1.6), "postgresql": (0.05, 0.3)}
 
 
 def recipes():
+    """By name, the program; and the statements that come before PostgreSQL's."""
     page = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "consuming.md")
     with open(page, encoding="utf-8") as file:
         section = file.read().split("## Recipes\n")[1].split("\n## ")[0]
-    duckdb_recipe, delta_recipe = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    return duckdb_recipe, delta_recipe
+    duckdb, postgresql, delta = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    [statements] = re.findall(r"```sql\n(.*?)```", section, re.DOTALL)
+    return {"duckdb": duckdb, "postgresql": postgresql, "delta": delta}, statements
 
 
 def replaced(text, **constants):
@@ -47,62 +53,91 @@ class Site:
         subprocess.run([self.program, "run", "--once", "--stability-seconds", "0", *places], check=True,
                        stderr=subprocess.DEVNULL)
 
-    def consume(self, command, environment):
-        """Runs it again and again, kills it at some moment, lets files come, and lets it end at last."""
-        began, per_round = time.monotonic(), FILES // KILLS
+    def consume(self, command, environment, pauses):
+        """Runs it again and again, kills it at some moment, lets files come, and lets it end at last. Returns how often it was
+        killed before it had ended by itself."""
+        began, per_round, killed = time.monotonic(), FILES // KILLS, 0
         for round_number in range(KILLS + 1):
             if self.next < FILES:
                 self.ingest(per_round)
             process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True)
             try:
-                pause = None if round_number == KILLS else self.random.uniform(0.3, 1.6)
+                pause = None if round_number == KILLS else self.random.uniform(*pauses)
                 _, errors = process.communicate(timeout=pause)
                 if process.returncode != 0:
                     sys.exit(f"read_consuming: {command}: {errors.decode()[-2000:]}")
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
+                killed += 1
             if time.monotonic() - began > SECONDS_MAX and round_number < KILLS - 1:
                 self.ingest(FILES - self.next)
                 break
         subprocess.run(command, env=environment, check=True)
+        return killed
 
 
-def check(what, ids):
+def check(what, ids, killed):
     expected = list(range(FILES * ROWS))
     if sorted(ids) != expected:
         twice = len(ids) - len(set(ids))
         sys.exit(f"read_consuming: {what}: {len(set(expected) - set(ids))} rows are missing, {twice} are there twice")
-    print(f"{what}: {len(ids)} rows, each once")
+    print(f"{what}: {len(ids)} rows, each once, though it was killed {killed} times")
+
+
+def postgresql_rows():
+    import psycopg2
+
+    with psycopg2.connect("dbname=orders") as db, db.cursor() as sql:
+        sql.execute("SELECT id FROM orders")
+        return [row[0] for row in sql.fetchall()]
+
+
+def make_database(statements):
+    import psycopg2
+
+    db = psycopg2.connect("dbname=postgres")
+    db.autocommit = True
+    db.cursor().execute("CREATE DATABASE orders")
+    with psycopg2.connect("dbname=orders") as db, db.cursor() as sql:
+        sql.execute(statements)
+
+
+def duckdb_rows(top):
+    import duckdb
+
+    return [row[0] for row in duckdb.connect(f"{top}/orders.duckdb").execute("SELECT id FROM orders").fetchall()]
+
+
+def delta_rows(top):
+    import deltalake
+
+    return deltalake.DeltaTable(f"{top}/table").to_pyarrow_table().column("id").to_pylist()
 
 
 def main():
-    import deltalake
-    import duckdb
-
-    top, program, seed = sys.argv[1:]
+    top, program, seed, *names = sys.argv[1:]
     environment = dict(os.environ, PATH=f"{os.path.dirname(program)}:{os.environ['PATH']}")
-    into_duckdb, into_delta = recipes()
-    for name, recipe in [("duckdb", into_duckdb), ("delta", into_delta)]:
+    programs, statements = recipes()
+    for name in names:
         site = Site(f"{top}/{name}", program, f"{seed} {name}")
         script = f"{site.top}/recipe.py"
+        take = [sys.executable, script]
         manifests = ("/srv/csv-ingestor/orders/manifests", f"{site.top}/man")
         if name == "duckdb":
-            text = replaced(recipe, manifests=manifests, database=("orders.duckdb", f"{site.top}/orders.duckdb"))
+            text = replaced(programs[name], manifests=manifests, database=("orders.duckdb", f"{site.top}/orders.duckdb"))
+        elif name == "postgresql":
+            text = replaced(programs[name], manifests=manifests)
+            make_database(statements)
         else:
-            text = replaced(recipe, table=("/srv/delta/orders", f"{site.top}/table"))
+            text = replaced(programs[name], table=("/srv/delta/orders", f"{site.top}/table"))
+            take = [program, "follow", "--once", "--manifests", f"{site.top}/man", "--consumer", "delta", "--batch", "3",
+                    "--exec", "--", *take]
         with open(script, "w", encoding="utf-8") as file:
             file.write(text)
-        take = [sys.executable, script]
-        if name == "duckdb":
-            site.consume(take, environment)
-            ids = [row[0] for row in duckdb.connect(f"{site.top}/orders.duckdb").execute("SELECT id FROM orders").fetchall()]
-        else:
-            follow = [program, "follow", "--once", "--manifests", f"{site.top}/man", "--consumer", "delta", "--batch", "3",
-                      "--exec", "--", *take]
-            site.consume(follow, environment)
-            ids = deltalake.DeltaTable(f"{site.top}/table").to_pyarrow_table().column("id").to_pylist()
-        check(name, ids)
+        killed = site.consume(take, environment, PAUSES[name])
+        rows = {"duckdb": lambda: duckdb_rows(site.top), "delta": lambda: delta_rows(site.top), "postgresql": postgresql_rows}
+        check(name, rows[name](), killed)
 
 
 main()

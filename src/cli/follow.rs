@@ -28,10 +28,10 @@ pub(super) struct FollowArgs {
     /// End when there is nothing more, instead of waiting for new lines
     #[arg(long)]
     once: bool,
-    /// Store the position of --consumer: all lines up to this cursor are acknowledged. Ends then
+    /// Only store the position of --consumer: all lines up to this cursor are acknowledged
     #[arg(long, value_name = "CURSOR", requires = "consumer", conflicts_with_all = ["from", "once", "batch", "list"])]
     ack: Option<Cursor>,
-    /// Print the consumers with their positions. Ends then
+    /// Only print the consumers with their positions
     #[arg(long, conflicts_with_all = ["from", "once", "batch"])]
     list: bool,
     /// What is printed: JSON Lines

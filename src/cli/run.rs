@@ -225,6 +225,9 @@ struct OutputArgs {
     /// Names of files are on the page. With port 0, the event metrics_listening has the port
     #[arg(long, value_name = "ADDR", value_parser = parse_address, env = "CSV_INGESTOR_METRICS_LISTEN")]
     metrics_listen: Option<String>,
+    /// Serve no page and no /api/v1, which have names of files: only /metrics, /healthz and /readyz
+    #[arg(long, env = "CSV_INGESTOR_NO_PAGE", value_parser = BoolishValueParser::new())]
+    no_page: bool,
     /// Write the metrics to this file for node_exporter's textfile collector, also when --once ends. The name must end
     /// in .prom
     #[arg(long, value_name = "PATH", env = "CSV_INGESTOR_METRICS_TEXTFILE")]
@@ -404,12 +407,18 @@ impl IntakeArgs {
     }
 }
 
+impl OutputArgs {
+    fn metrics(&self) -> MetricsOptions {
+        MetricsOptions { interval: self.metrics_interval, listen: self.metrics_listen.clone(), has_page: !self.no_page }
+    }
+}
+
 impl RunArgs {
     fn validate(self) -> Result<Config, config::Error> {
         if let Some(conflict) = check(&self.intake, &self.content).first() {
             return Err(config::Error::Options((*conflict).to_owned()));
         }
-        let (validate, identity) = (self.content.validation(), self.content.identity());
+        let (validate, identity, metrics) = (self.content.validation(), self.content.identity(), self.output.metrics());
         let RunArgs { places, layout, intake, content, running, output, .. } = self;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let concurrency = intake.concurrency.unwrap_or(cpus.min(CONCURRENCY_MAX));
@@ -459,7 +468,7 @@ impl RunArgs {
                 identity: running.new_identity,
             },
             logging: Logging { level: output.log_level, format: output.log_format },
-            metrics: MetricsOptions { interval: output.metrics_interval, listen: output.metrics_listen },
+            metrics,
         };
         config.check_lake()?;
         Ok(config)

@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::metrics::consumers::ConsumerLag;
 use crate::metrics::disks;
 use crate::metrics::health::Phase;
-use crate::metrics::http::{Answers, Listener};
+use crate::metrics::http::{Answers, Listener, Nothing};
 use crate::metrics::recorder::{Look, Recorder, Textfile};
 use crate::page::Page;
 use crate::page::routes::Routes;
@@ -42,7 +42,10 @@ impl<'a> Exposure<'a> {
     /// Answers requests from now on, also during recovery, which may take a while.
     pub(super) fn listen(&mut self, page: &Arc<Page>) -> Result<(), Error> {
         let Some(listener) = self.listener.take() else { return Ok(()) };
-        let routes: Arc<dyn Answers> = Arc::new(Routes::new(page, listener.is_loopback()));
+        let routes: Arc<dyn Answers> = match self.config.metrics.has_page {
+            true => Arc::new(Routes::new(page, listener.is_loopback())),
+            false => Arc::new(Nothing),
+        };
         listener.serve(self.metrics, &routes).map_err(|_| Error::Thread("http"))
     }
 
@@ -55,7 +58,7 @@ impl<'a> Exposure<'a> {
             let started = Recorder::start(fs, self.metrics, (state, look), textfile, self.config.metrics.interval);
             self.recorder = Some(started.map_err(|_| Error::Thread("metrics"))?);
         }
-        if self.config.metrics.listen.is_some() {
+        if self.config.metrics.listen.is_some() && self.config.metrics.has_page {
             let watched = disks::watch(fs, self.metrics, self.config.places(), self.config.metrics.interval);
             watched.map_err(|_| Error::Thread("disks"))?;
         }

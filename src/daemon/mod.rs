@@ -375,6 +375,7 @@ fn log_started(config: &Config, recovered: &Recovered) {
         log_level = ?config.logging.level,
         metrics_interval = %humantime::format_duration(config.metrics.interval),
         metrics_listen = config.metrics.listen.as_deref(),
+        no_page = !config.metrics.has_page,
         metrics_textfile = config.paths.metrics_textfile.as_deref().map(path),
         recovered_completed = recovered.counts.completed,
         recovered_abandoned = recovered.counts.abandoned,

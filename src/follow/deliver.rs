@@ -21,6 +21,7 @@ use crate::limits::{
     FOLLOW_ERROR_BYTES_MAX, FOLLOW_RETRY_AFTER_MAX, FOLLOW_RETRY_MAX, FOLLOW_RETRY_MIN, FOLLOW_STOP_LOOK,
     FOLLOW_WAIT_MAX,
 };
+use crate::log::shortened;
 
 /// What became of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +163,7 @@ fn deliver<F: Fs>(batch: &Batch, sink: &mut dyn Sink, rules: &Rules, places: &Pl
                 events::delivered(&rules.consumer, sink.kind(), batch, attempt, began.elapsed());
                 return Ok(true);
             }
-            Outcome::Failed { why, pause } => (shortened(&why), pause),
+            Outcome::Failed { why, pause } => (shortened(&why, FOLLOW_ERROR_BYTES_MAX), pause),
         };
         let mut random = [0; 8];
         random.copy_from_slice(&places.fs.random()[..8]);
@@ -190,17 +191,6 @@ fn deliver<F: Fs>(batch: &Batch, sink: &mut dyn Sink, rules: &Rules, places: &Pl
     }
 }
 
-/// A text of others, in one line and not too long.
-fn shortened(text: &str) -> String {
-    let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.len() > FOLLOW_ERROR_BYTES_MAX {
-        let end = (0..=FOLLOW_ERROR_BYTES_MAX).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
-        line.truncate(end);
-        line.push_str(" ...");
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,11 +207,5 @@ mod tests {
         assert_eq!(asked(7), Duration::from_secs(7));
         assert_eq!(asked(u64::MAX), FOLLOW_RETRY_AFTER_MAX, "nobody can stop a delivery for ever");
         assert_eq!(asked(0), FOLLOW_RETRY_MIN / 2, "and nobody can have it hurry");
-    }
-
-    #[test]
-    fn errors_of_others_are_short() {
-        assert_eq!(shortened("a\n b\t"), "a b");
-        assert_eq!(shortened(&"ä".repeat(1000)).len(), FOLLOW_ERROR_BYTES_MAX + 4);
     }
 }

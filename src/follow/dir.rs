@@ -5,15 +5,16 @@
 //!   new lines, and without it, that of all.
 //! - The lines of a journal come in the order of their numbers. Those of several journals are mixed.
 
+mod ends;
 mod manifest;
 mod scan;
 mod stream;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use self::manifest::Manifest;
+use self::ends::{Ends, Last};
 use self::scan::Scan;
 use self::stream::Lines;
 use super::cursor::{Cursor, Stream};
@@ -21,13 +22,8 @@ use super::error::Error;
 use super::source::{Line, Source};
 use super::wake::Wake;
 use crate::fs::Fs;
-use crate::limits::{FOLLOW_FIRST_LOOK_INTERVAL, FOLLOW_LOOK_INTERVAL, FOLLOW_READ_BYTES, FOLLOW_STREAMS_MAX};
-use crate::pipeline::manifest::hours::newest;
-use crate::pipeline::manifest::number_of;
+use crate::limits::{FOLLOW_FIRST_LOOK_INTERVAL, FOLLOW_LOOK_INTERVAL, FOLLOW_STREAMS_MAX};
 use crate::pipeline::manifest::numbers::journals;
-
-/// The newest manifests whose ends are compared with the index.
-const NEWEST: usize = 3;
 
 /// A directory of manifests that is followed.
 pub struct Dir<F: Fs> {
@@ -42,8 +38,9 @@ pub struct Dir<F: Fs> {
     scans: bool,
     /// When it looked for journals and for lines without the index the last time, by the steady clock.
     looked: Option<Duration>,
-    /// Lines that the index did not have then.
-    unindexed: HashMap<Stream, u64>,
+    ends: Ends,
+    /// The last lines at the ends of the manifests then.
+    unindexed: Last,
     wake: Box<dyn Wake>,
 }
 
@@ -63,7 +60,8 @@ impl<F: Fs> Dir<F> {
             scan: Scan::new(fs, root),
             scans: false,
             looked: None,
-            unindexed: HashMap::new(),
+            ends: Ends::new(),
+            unindexed: Last::new(),
             wake,
         };
         dir.look()?;
@@ -124,17 +122,7 @@ impl<F: Fs> Dir<F> {
     /// True if a line at the end of one of the newest manifests was not passed on since the last look: the index does not have
     /// it.
     fn lacks_lines(&mut self) -> Result<bool, Error> {
-        let mut ends: HashMap<Stream, u64> = HashMap::new();
-        for path in newest(&self.fs, &self.root, None, NEWEST) {
-            let Ok(mut manifest) = Manifest::open(&self.fs, &path) else { continue };
-            manifest.seek(manifest.size()?.saturating_sub(FOLLOW_READ_BYTES as u64));
-            while let Some(line) = manifest.next_line()? {
-                if let Some((journal, number)) = number_of(line) {
-                    let end = ends.entry(Stream::of_journal(journal)).or_default();
-                    *end = number.max(*end);
-                }
-            }
-        }
+        let ends = self.ends.look(&self.fs, &self.root)?;
         let is_behind = |(stream, end): &(&Stream, &u64)| self.cursor.passed(stream) < **end;
         let lacks = self.unindexed.iter().any(|(stream, end)| is_behind(&(stream, end)));
         self.unindexed = ends;

@@ -21,6 +21,7 @@ use super::batch::Batch;
 use super::consumer::Consumer;
 use super::deliver::{Outcome, Sink};
 use super::error::Error;
+use super::event_type::EventType;
 use crate::limits::{FOLLOW_ANSWER_BYTES_MAX, FOLLOW_ANSWER_SHOWN_BYTES};
 use crate::store::cloud::post::{Answer, Post, Poster};
 
@@ -28,6 +29,7 @@ use crate::store::cloud::post::{Answer, Post, Poster};
 pub struct Webhook {
     poster: Poster,
     consumer: Consumer,
+    event_type: EventType,
     secret_file: Option<PathBuf>,
     timeout: Duration,
 }
@@ -41,7 +43,7 @@ impl Webhook {
         url: &str,
         ca_file: Option<&Path>,
         secret_file: Option<&Path>,
-        consumer: &Consumer,
+        (consumer, event_type): (&Consumer, &EventType),
         timeout: Duration,
     ) -> Result<Webhook, Error> {
         let poster = Poster::open(url, ca_file).map_err(|why| Error::Consumer(format!("--webhook: {why}")))?;
@@ -49,7 +51,7 @@ impl Webhook {
             Secrets::read(path).map_err(Error::Consumer)?;
         }
         let secret_file = secret_file.map(Path::to_path_buf);
-        Ok(Webhook { poster, consumer: consumer.clone(), secret_file, timeout })
+        Ok(Webhook { poster, consumer: consumer.clone(), event_type: event_type.clone(), secret_file, timeout })
     }
 
     /// Scheme, host and port.
@@ -58,7 +60,7 @@ impl Webhook {
     }
 
     fn try_to(&self, batch: &Batch) -> Result<Answer, String> {
-        let body = event::body(batch);
+        let body = event::body(batch, &self.event_type);
         let id = message_id(&self.consumer, batch);
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut headers = vec![

@@ -208,7 +208,10 @@ impl Ours {
         let help = "How long ago the oldest line was listed that a consumer has not acknowledged; 0 if there is none";
         table.row("consumer_lag_seconds", help, &seconds)?;
         let acknowledged = ByConsumer::new(&lags, |lag| lag.acknowledged_at.map(|at| at.0 as f64 / 1000.0));
-        table.row("consumer_last_ack_timestamp_seconds", "When a consumer acknowledged lines last", &acknowledged)
+        table.row("consumer_last_ack_timestamp_seconds", "When a consumer acknowledged lines last", &acknowledged)?;
+        // The others are absent then, and an alert on them would end as soon as a position is damaged.
+        let readable = ByConsumer::new(&lags, |lag| Some(f64::from(u8::from(lag.acknowledged_at.is_some()))));
+        table.row("consumer_position_readable", "1 if the position of a consumer can be read, otherwise 0", &readable)
     }
 
     fn process(&self, table: &mut Table<'_>) -> fmt::Result {

@@ -79,6 +79,24 @@ pub trait Answers: Send + Sync {
     fn answer(&self, request: &Request) -> Response;
 }
 
+/// No further answers.
+pub struct Nothing;
+
+impl Answers for Nothing {
+    fn knows(&self, _: &str) -> bool {
+        false
+    }
+
+    fn answer(&self, _: &Request) -> Response {
+        not_found(self)
+    }
+}
+
+fn not_found(more: &dyn Answers) -> Response {
+    let links = if more.knows("/") { "/ has links" } else { "/metrics, /healthz and /readyz are here" };
+    Response::text(404, format!("there is nothing here; {links}\n"))
+}
+
 /// All that answers.
 struct Site<'a> {
     metrics: &'a Metrics,
@@ -190,7 +208,7 @@ impl Site<'_> {
         let is_ours = ["/metrics", "/healthz", "/readyz"].contains(&&*request.path);
         let is_head = request.method == "HEAD";
         let answer = match &*request.path {
-            path if !is_ours && !self.more.knows(path) => Response::text(404, "there is nothing here; / has links\n"),
+            path if !is_ours && !self.more.knows(path) => not_found(self.more),
             _ if !is_head && request.method != "GET" => Response::text(405, "only GET and HEAD\n"),
             _ if !is_ours => self.more.answer(request),
             "/metrics" => match text(self.exposition) {

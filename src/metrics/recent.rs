@@ -193,11 +193,7 @@ fn bytes(event: &Happened) -> usize {
 
 /// The beginning of an error, as much of it as is remembered.
 pub(super) fn beginning(error: &str) -> String {
-    let mut end = error.len().min(RECENT_ERROR_BYTES_MAX);
-    while !error.is_char_boundary(end) {
-        end -= 1;
-    }
-    error[..end].to_owned()
+    error[..error.floor_char_boundary(RECENT_ERROR_BYTES_MAX)].to_owned()
 }
 
 #[cfg(test)]

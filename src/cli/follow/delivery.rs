@@ -18,7 +18,7 @@ use crate::follow::dead_letter::DeadLetters;
 use crate::follow::deliver::{self, Places, Rules, Sink};
 use crate::follow::exec::Exec;
 use crate::follow::position::Role;
-use crate::follow::{Consumer, events};
+use crate::follow::{Consumer, EventType, events};
 use crate::limits::{FOLLOW_BATCH, FOLLOW_BATCH_BYTES, FOLLOW_TIMEOUT, FOLLOW_WEBHOOK_BYTES};
 use crate::log::{LogFormat, LogLevel};
 
@@ -32,6 +32,10 @@ pub(super) struct DeliveryArgs {
     /// host
     #[arg(long, value_name = "URL", requires = "consumer", conflicts_with_all = ["ack", "list"])]
     webhook: Option<String>,
+    /// The CloudEvents type of what is posted, which should begin with the reversed name of your domain [default:
+    /// csv-ingestor.file_ingested]
+    #[arg(long, value_name = "TYPE", requires = "webhook")]
+    event_type: Option<EventType>,
     /// How long the command or the webhook may take for a batch
     #[arg(long, value_name = "DURATION", default_value_t = FOLLOW_TIMEOUT.into(), value_parser = parse_timeout)]
     timeout: humantime::Duration,
@@ -69,7 +73,16 @@ impl DeliveryArgs {
         if !delivers && self.max_attempts.is_some() {
             return Err(Error::Usage("--max-attempts and --dead-letter need --exec or --webhook".to_owned()));
         }
-        Ok(delivers)
+        // clap does not ask for an option that another one rules out, as --exec does.
+        let of_webhook = [
+            ("--event-type", self.event_type.is_some()),
+            ("--secret-file", self.secret_file.is_some()),
+            ("--ca-file", self.ca_file.is_some()),
+        ];
+        match of_webhook.into_iter().find(|(_, is_given)| *is_given && self.webhook.is_none()) {
+            Some((option, _)) => Err(Error::Usage(format!("{option} needs --webhook"))),
+            None => Ok(delivers),
+        }
     }
 
     /// Delivers lines until there are no more, or a signal comes.
@@ -105,7 +118,10 @@ impl DeliveryArgs {
         let timeout = Duration::from(self.timeout);
         let (ca_file, secret_file) = (self.ca_file.as_deref(), self.secret_file.as_deref());
         match &self.webhook {
-            Some(url) => webhook(url, (ca_file, secret_file), consumer, timeout),
+            Some(url) => {
+                let event_type = self.event_type.clone().unwrap_or_default();
+                webhook(url, (ca_file, secret_file), (consumer, &event_type), timeout)
+            }
             None => Ok(Box::new(Exec {
                 command: self.command.clone(),
                 consumer: consumer.clone(),
@@ -121,15 +137,20 @@ impl DeliveryArgs {
 fn webhook(
     url: &str,
     (ca_file, secret_file): (Option<&Path>, Option<&Path>),
-    consumer: &Consumer,
+    of: (&Consumer, &EventType),
     timeout: Duration,
 ) -> Result<Box<dyn Sink>, Error> {
-    Ok(Box::new(crate::follow::webhook::Webhook::open(url, ca_file, secret_file, consumer, timeout)?))
+    Ok(Box::new(crate::follow::webhook::Webhook::open(url, ca_file, secret_file, of, timeout)?))
 }
 
 /// The client is that of object stores.
 #[cfg(not(feature = "object-store"))]
-fn webhook(_: &str, _: (Option<&Path>, Option<&Path>), _: &Consumer, _: Duration) -> Result<Box<dyn Sink>, Error> {
+fn webhook(
+    _: &str,
+    _: (Option<&Path>, Option<&Path>),
+    _: (&Consumer, &EventType),
+    _: Duration,
+) -> Result<Box<dyn Sink>, Error> {
     Err(Error::Usage(
         "--webhook: this program was built without object stores, whose HTTP client it needs; use --exec".to_owned(),
     ))

@@ -27,18 +27,20 @@ pub(in crate::cli) struct PlaceArgs {
     /// The manifests: a directory, or the URL of a lake's
     #[arg(long, value_name = "DIR|URL", env = "CSV_INGESTOR_MANIFESTS")]
     manifests: PathBuf,
-    /// The warehouse of a lake, whose log says what comes next
+    /// The warehouse of a lake, whose log says what comes next; needed with the URL of a lake's manifests
     #[arg(long, value_name = "URL")]
     warehouse: Option<PathBuf>,
     #[command(flatten)]
     store: StoreOptionArgs,
-    /// Go on after the position of this consumer: 1 to 64 letters, digits, '.', '_' and '-'
+    /// A name for those who get the lines, for which it keeps a position, how far they have come, and goes on after it: 1 to
+    /// 64 letters, digits, '.', '_' and '-'
     #[arg(long, value_name = "NAME")]
     consumer: Option<Consumer>,
-    /// Where to begin; with --consumer, its position is set to that first [default: the consumer's position, or beginning]
+    /// Where to begin: with the first line, with those that come from now on, or after the line that has this cursor; with
+    /// --consumer, its position is set to that first [default: the consumer's position, or beginning]
     #[arg(long, value_name = "beginning|now|CURSOR")]
     from: Option<From>,
-    /// Where positions are [default: MANIFESTS/.csv-ingestor/consumers]
+    /// The directory in which positions are kept [default: MANIFESTS/.csv-ingestor/consumers]
     #[arg(long, value_name = "DIR")]
     positions: Option<PathBuf>,
 }
@@ -160,18 +162,30 @@ impl Place {
     }
 
     /// Where the consumer's lines begin. --from sets its position, with the lock that the caller has or that is taken here.
+    /// So does the first start: a consumer that never acknowledges anything is seen to be behind.
     pub(super) fn begin(
         &self,
         positions: &Positions<RealFs>,
         consumer: &Consumer,
         held: Option<&Held<RealFs>>,
     ) -> Result<Cursor, Error> {
-        let Some(cursor) = self.from()? else {
-            return Ok(positions.read(consumer)?.map(|position| position.cursor).unwrap_or_default());
+        let from = self.from()?;
+        if from.is_none()
+            && let Some(position) = positions.read(consumer)?
+        {
+            return Ok(position.cursor);
+        }
+        let store = |held: &Held<RealFs>| {
+            let cursor = match from {
+                Some(cursor) => cursor,
+                // Another process may have acknowledged lines before the lock was taken.
+                None => positions.read(consumer)?.map(|position| position.cursor).unwrap_or_default(),
+            };
+            positions.store(held, consumer, &cursor)
         };
         let position = match held {
-            Some(held) => positions.store(held, consumer, &cursor)?,
-            None => positions.store(&store_lock(&self.fs, positions, consumer)?, consumer, &cursor)?,
+            Some(held) => store(held)?,
+            None => store(&store_lock(&self.fs, positions, consumer)?)?,
         };
         Ok(position.cursor)
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::fs::{self, Fs};
 use crate::limits::FOLLOW_READ_BYTES;
 use crate::pipeline::manifest::read;
+use crate::types::FileIdentity;
 
 /// An open manifest.
 pub(super) struct Manifest<F: Fs> {
@@ -39,7 +40,15 @@ impl<F: Fs> Manifest<F> {
     /// # Errors
     /// The system does not say.
     pub(super) fn size(&self) -> fs::Result<u64> {
-        Ok(self.fs.stat_file(&self.file)?.identity.size)
+        Ok(self.identity()?.size)
+    }
+
+    /// Which file it is, and when it changed.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub(super) fn identity(&self) -> fs::Result<FileIdentity> {
+        Ok(self.fs.stat_file(&self.file)?.identity)
     }
 
     /// Where the next line begins.

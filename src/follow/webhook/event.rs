@@ -8,12 +8,10 @@ use serde::Deserialize;
 
 use crate::follow::batch::Batch;
 use crate::follow::cursor::Stream;
+use crate::follow::event_type::EventType;
 use crate::follow::source::Line;
 use crate::journal::hex;
 use crate::log::json;
-
-/// The type of all events.
-const TYPE: &str = "csv-ingestor.file_ingested";
 
 /// What an event takes from a line.
 #[derive(Deserialize)]
@@ -21,25 +19,27 @@ struct Fields {
     ingested_at: Option<String>,
 }
 
-/// A batch, as the body of a request.
-pub(super) fn body(batch: &Batch) -> Vec<u8> {
+/// A batch, as the body of a request. Its events have this type.
+pub(super) fn body(batch: &Batch, event_type: &EventType) -> Vec<u8> {
+    let event_type = json::text(&event_type.to_string());
     let mut body = vec![b'['];
     for line in batch.lines() {
         if body.len() > 1 {
             body.push(b',');
         }
-        append(&line, &mut body);
+        append(&line, &event_type, &mut body);
     }
     body.push(b']');
     body
 }
 
-fn append(line: &Line<'_>, out: &mut Vec<u8>) {
+/// Adds a line's event. The type is a string of JSON.
+fn append(line: &Line<'_>, event_type: &str, out: &mut Vec<u8>) {
     let text = line.text.trim_ascii_end();
     let time = serde_json::from_slice::<Fields>(text).ok().and_then(|fields| fields.ingested_at);
     let time = time.map_or(String::new(), |time| format!(",\"time\":{}", json::text(&time)));
     let front = format!(
-        "{{\"specversion\":\"1.0\",\"id\":\"{}:{}\",\"source\":\"{}\",\"type\":\"{TYPE}\"{time},\
+        "{{\"specversion\":\"1.0\",\"id\":\"{}:{}\",\"source\":\"{}\",\"type\":{event_type}{time},\
          \"datacontenttype\":\"application/json\",\"data\":",
         line.stream,
         line.number,

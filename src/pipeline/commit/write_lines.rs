@@ -90,10 +90,13 @@ impl<F: Fs> Committer<F> {
     /// Adds lines to the index that a power cut may have taken from it.
     pub(in crate::pipeline) fn mend_index(&mut self) {
         let (root, store, last) = (self.settings.manifests.clone(), self.journal.store(), self.index.last_seq());
-        if self.settings.is_lake() || last == 0 || self.manifests.numbers().last(&root, &store) >= last {
+        if self.settings.is_lake() || last == 0 {
             return;
         }
         let passed = self.manifests.numbers().last(&root, &store);
+        if passed >= last {
+            return;
+        }
         match numbers::search(&self.fs, &root, &store, (passed..last, LINE_INDEX_HOURS_MAX)) {
             Ok(entries) => {
                 for entry in entries {

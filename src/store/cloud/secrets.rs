@@ -3,6 +3,7 @@
 //! Invariant: what comes from outside (a store's words, the client library's) is cleaned before it becomes a message.
 
 use crate::limits::STORE_DETAIL_BYTES_MAX;
+use crate::log::shortened;
 
 /// See the module.
 #[derive(Clone, Default)]
@@ -21,14 +22,7 @@ impl Secrets {
         for secret in self.0.iter().filter(|secret| !secret.is_empty()) {
             text = text.replace(secret.as_str(), "[secret]");
         }
-        let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        line.retain(|character| !character.is_control());
-        if line.len() > STORE_DETAIL_BYTES_MAX {
-            let end = (0..=STORE_DETAIL_BYTES_MAX).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
-            line.truncate(end);
-            line.push_str(" ...");
-        }
-        line
+        shortened(&text, STORE_DETAIL_BYTES_MAX)
     }
 }
 

@@ -177,7 +177,8 @@ fn a_stop_waits_for_the_command_and_believes_its_exit_code() {
         wait_until("the command", || text(&delivery.out).contains("begun"));
         assert_eq!(stop(&mut child), Some(0), "{}", delivery.log());
         assert_eq!(text(&delivery.out), "begun\nended\n");
-        assert_eq!(delivery.acknowledged().is_some(), is_acknowledged, "{on_term}");
+        let expected = if is_acknowledged { cursor(1) } else { "beginning".to_owned() };
+        assert_eq!(delivery.acknowledged(), Some(expected), "{on_term}");
     }
 }
 
@@ -200,7 +201,7 @@ fn no_zombies_and_no_wait_for_a_pause() {
     let began = Instant::now();
     assert_eq!(stop(&mut child), Some(0));
     assert!(began.elapsed() < Duration::from_secs(2), "it waited for the pause");
-    assert_eq!(failing.acknowledged(), None);
+    assert_eq!(failing.acknowledged().as_deref(), Some("beginning"));
 }
 
 /// Killed without a chance to clean up, it delivers again what it had not acknowledged, and nothing else.

@@ -66,13 +66,34 @@ fn status_and_metrics_say_how_far_consumers_are_behind() {
     assert!((0.0..3600.0).contains(&found["lag_seconds"]) && found["last_ack_timestamp_seconds"] > 1e9, "{found:?}");
     good(follow(&place, &["--consumer", "a", "--ack", &cursor(4)]).output().unwrap());
     let found = samples(&place);
-    assert_eq!((found["lag_lines"], found["lag_seconds"]), (0.0, 0.0));
+    assert_eq!((found["lag_lines"], found["lag_seconds"], found["position_readable"]), (0.0, 0.0, 1.0));
     // A position that cannot be read hides nothing else.
     std::fs::write(place.manifests.join(".csv-ingestor/consumers/a.json"), "torn").unwrap();
     good(follow(&place, &["--consumer", "b", "--ack", &cursor(0)]).output().unwrap());
     let told = status(&place)["consumers"].clone();
     assert!(told[0]["error"].is_string() && told[0]["lag_lines"].is_null() && told[1]["lag_lines"] == 4, "{told}");
-    assert!(samples(&place).is_empty());
+    assert_eq!(samples(&place), BTreeMap::from([("position_readable".to_owned(), 0.0)]));
+}
+
+/// Why: a consumer whose first delivery failed, and each one after it, had no position, so that no metric knew it and no alert
+/// could fire.
+#[test]
+fn a_consumer_that_never_took_anything_is_behind() {
+    let place = Place::new();
+    stage(&place, 0..3);
+    place.once_ok(&[]);
+    let mut failing = follow(&place, &["--consumer", "a", "--exec", "--", "/bin/false"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let position = place.manifests.join(".csv-ingestor/consumers/a.json");
+    wait_until("its position", || position.exists());
+    failing.kill().unwrap();
+    failing.wait().unwrap();
+    let told = status(&place)["consumers"][0].clone();
+    assert_eq!((&told["lag_lines"], &told["cursor"]), (&3.into(), &"beginning".into()));
+    assert_eq!(samples(&place)["lag_lines"], 3.0);
 }
 
 /// Killed again and again while lines arrive, it delivers each line, in order within each process, and acknowledges nothing

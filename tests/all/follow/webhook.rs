@@ -94,6 +94,40 @@ fn lines_are_cloud_events() {
     assert_eq!(requests[1].connection, first.connection, "a connection is used again");
 }
 
+/// Why: receivers route events by their type, and an organisation has its own names for them. Whatever the type is, the event is
+/// JSON, and what is no type is refused before anything is sent.
+#[test]
+fn events_have_the_type_that_an_operator_gives() {
+    let manifests = OwnManifests::with(2);
+    let server = Server::start([ok(), ok()]);
+    for event_type in ["org.example.orders.arrived", "a\"b\\c"] {
+        run_ok(&manifests, &url(&server), &["--event-type", event_type, "--from", "beginning"]);
+        let requests = server.requests();
+        let types: Vec<Value> = body(requests.last().unwrap()).into_iter().map(|mut it| it["type"].take()).collect();
+        assert_eq!(types, [event_type, event_type]);
+    }
+    let longest = "x".repeat(257);
+    for wrong in ["", "a b", "a\n", "ä", &longest] {
+        let output = run(&manifests, &url(&server), &["--event-type", wrong, "--from", "beginning"]);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", err(&output));
+        assert!(err(&output).contains("1 to 256 ASCII characters"), "{}", err(&output));
+    }
+    assert_eq!(server.requests().len(), 2);
+}
+
+/// Why: with `--exec`, these were taken without a word: what the operator meant to be signed was signed by nobody.
+#[test]
+fn what_is_for_a_webhook_needs_one() {
+    let manifests = OwnManifests::with(1);
+    for option in ["--event-type", "--secret-file", "--ca-file"] {
+        for deliver in [&[][..], &["--consumer", "a", "--exec", "--", "true"]] {
+            let output = manifests.run(&[&[option, "x", "--once"], deliver].concat());
+            assert_eq!(output.status.code(), Some(2), "{option} {deliver:?}: {}", err(&output));
+            assert!(err(&output).contains("--webhook"), "{option} {deliver:?}: {}", err(&output));
+        }
+    }
+}
+
 /// What is not taken comes again, with the same ids: also after a kill.
 #[test]
 fn attempts_have_the_same_ids() {

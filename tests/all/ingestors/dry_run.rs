@@ -67,7 +67,7 @@ fn config() -> Config {
         extent: Extent::DryRun,
         accepts: Accepts::default(),
         logging: Logging { level: LogLevel::Error, format: None },
-        metrics: MetricsOptions { interval: Duration::from_secs(1), listen: None },
+        metrics: MetricsOptions { interval: Duration::from_secs(1), listen: None, has_page: true },
     }
 }
 

@@ -13,7 +13,6 @@ use csv_ingestor::journal::record::DuplicateAction;
 use csv_ingestor::lake::entry::{Body, Entry};
 use csv_ingestor::lake::format::{Lake, LakeId};
 use csv_ingestor::lake::host::Host;
-use csv_ingestor::lake::keys;
 use csv_ingestor::lake::progress::NoJournal;
 use csv_ingestor::lake::publish::Stores;
 use csv_ingestor::limits::{LAKE_FORGET_INTERVAL, LAKE_PATIENCE};
@@ -23,7 +22,7 @@ use csv_ingestor::store::{Kind, Store, Verb};
 
 use super::life::{Ingestor, STATE, is_empty, options};
 use super::model::{MANIFESTS, WAREHOUSE, sha256};
-use super::one::{Ticks, data, lake, lines, machine, machine_of, reach, rest, run, stage, stage_group};
+use super::one::{Ticks, data, entries, lake, lines, machine, machine_of, reach, rest, run, stage, stage_group};
 use crate::lake::door::{Answer, Door};
 use crate::lake::files::Files;
 
@@ -53,12 +52,6 @@ fn remembering(store: &SimStore) -> Options {
 
 fn plain(store: &SimStore) -> Options {
     options(reach(store, 0), DuplicateAction::Remove)
-}
-
-fn entries(store: &SimStore) -> Vec<Entry> {
-    let warehouse = store.below(WAREHOUSE);
-    let keys = (0..).map(|number| keys::slot(0, number));
-    keys.map_while(|key| warehouse.peek(&key)).map(|bytes| Entry::decode(&bytes).unwrap()).collect()
 }
 
 /// How many entries forget something.

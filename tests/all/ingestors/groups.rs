@@ -9,7 +9,6 @@ use csv_ingestor::fs::sim::{Fault, SimFs};
 use csv_ingestor::journal::index::Index;
 use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::journal::record::DuplicateAction;
-use csv_ingestor::lake::entry::Entry;
 use csv_ingestor::lake::format::{Description, Lake, LakeId};
 use csv_ingestor::lake::keys;
 use csv_ingestor::pipeline::layout::Layout;
@@ -20,7 +19,7 @@ use super::dry_run::{foresee_groups, other_host};
 use super::forgotten::finish_and_forget;
 use super::life::{Ingestor, STATE, is_empty, options};
 use super::model::{MANIFESTS, WAREHOUSE};
-use super::one::{data, lake, lines, machine, machine_of, reach, rest, run, stage, stage_group};
+use super::one::{data, entries, lake, lines, machine, machine_of, reach, rest, run, stage, stage_group};
 use crate::harness::has;
 
 pub fn grouped(store: &SimStore, duplicates: DuplicateAction) -> Options {
@@ -33,10 +32,15 @@ pub fn removing(store: &SimStore) -> Options {
     grouped(store, DuplicateAction::Remove)
 }
 
-pub fn entries(store: &SimStore) -> Vec<Entry> {
-    let warehouse = store.below(WAREHOUSE);
-    let all = (0..).map_while(|number| warehouse.peek(&keys::slot(0, number)));
-    all.map(|bytes| Entry::decode(&bytes).unwrap()).collect()
+/// A life that is killed at this operation. False if it comes to rest before.
+pub fn is_killed_at(operation: u64, fs: &SimFs, store: &SimStore) -> bool {
+    fs.inject(Fault::crash().at(operation));
+    // Once it is dead, each call fails.
+    let _ = Ingestor::start(fs, removing(store)).and_then(|mut ingestor| rest(&mut ingestor));
+    let is_killed = fs.is_dead();
+    fs.clear_faults();
+    fs.kill();
+    is_killed
 }
 
 fn paths(lines: &[Value]) -> Vec<&str> {
@@ -209,13 +213,9 @@ fn a_claim_is_the_groups_own_also_if_others_have_its_contents_again() {
         for operation in 1.. {
             let (store, fs, another) = (lake(1), machine(), machine_of(7));
             stage_group(&fs, "g.group", &THREE);
-            fs.inject(Fault::crash().at(operation));
-            let _ = Ingestor::start(&fs, removing(&store)).and_then(|mut ingestor| rest(&mut ingestor));
-            if !fs.is_dead() {
+            if !is_killed_at(operation, &fs, &store) {
                 break;
             }
-            fs.clear_faults();
-            fs.kill();
             if entries(&store).is_empty() {
                 continue;
             }
@@ -252,13 +252,9 @@ fn a_listed_group_leaves_nothing_whatever_the_lake_forgets() {
         let (store, fs) = (lake(1), machine());
         other_host(&store, &["absent"], true);
         stage_group(&fs, "g.group", &[("x.csv", "absent", false), ("new.csv", "new", true)]);
-        fs.inject(Fault::crash().at(operation));
-        let _ = Ingestor::start(&fs, removing(&store)).and_then(|mut ingestor| rest(&mut ingestor));
-        if !fs.is_dead() {
+        if !is_killed_at(operation, &fs, &store) {
             break;
         }
-        fs.clear_faults();
-        fs.kill();
         if entries(&store).len() < 2 {
             continue;
         }
@@ -279,14 +275,9 @@ fn a_group_that_is_not_whole_any_more_starts_again() {
         for operation in 1.. {
             let (store, fs) = (lake(1), machine());
             stage_group(&fs, "g.group", &THREE);
-            fs.inject(Fault::crash().at(operation));
-            // A scan that cannot go on is no error of its own.
-            let _ = Ingestor::start(&fs, removing(&store)).and_then(|mut ingestor| rest(&mut ingestor));
-            if !fs.is_dead() {
+            if !is_killed_at(operation, &fs, &store) {
                 break;
             }
-            fs.clear_faults();
-            fs.kill();
             let known = engine::read_state(&fs, Path::new(STATE)).unwrap();
             let is_hashed = known.open().filter(|it| it.state == FileState::Hashed).count() == 3;
             if !is_hashed || !entries(&store).is_empty() {
@@ -337,13 +328,9 @@ fn a_copy_of_this_hosts_journal_claims_nothing_for_it() {
         copy.upstream().sync();
         stage_group(&fs, "g.group", &[("x.csv", "x", true), ("y.csv", "y", true)]);
         stage_group(&copy, "h.group", &[("x.csv", "x", true), ("z.csv", "z", true)]);
-        fs.inject(Fault::crash().at(fs.operations() + operation));
-        let _ = Ingestor::start(&fs, removing(&store)).and_then(|mut ingestor| rest(&mut ingestor));
-        if !fs.is_dead() {
+        if !is_killed_at(fs.operations() + operation, &fs, &store) {
             break;
         }
-        fs.clear_faults();
-        fs.kill();
         let known = engine::read_state(&fs, Path::new(STATE)).unwrap();
         let ids: Vec<u64> = known.open().filter(|it| it.state == FileState::Hashed).map(|it| it.id.0).collect();
         if ids.len() < 2 || entries(&store).len() > 1 {

@@ -69,6 +69,13 @@ pub fn reach(store: &SimStore, patience: u64) -> Reach {
     }
 }
 
+/// The entries of a lake's only shard.
+pub fn entries(store: &SimStore) -> Vec<Entry> {
+    let warehouse = store.below(WAREHOUSE);
+    let all = (0..).map_while(|number| warehouse.peek(&keys::slot(0, number)));
+    all.map(|bytes| Entry::decode(&bytes).unwrap()).collect()
+}
+
 pub fn machine() -> SimFs {
     machine_of(3)
 }

@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use csv_ingestor::engine;
-use csv_ingestor::fs::sim::Fault;
 use csv_ingestor::journal::record::{DuplicateAction, LayoutRule};
 use csv_ingestor::pipeline::layout::Layout;
 use csv_ingestor::pipeline::recover;
 
 use super::dry_run::{foresee_groups, other_host};
-use super::groups::{THREE, entries, grouped, removing};
+use super::groups::{THREE, grouped, is_killed_at, removing};
 use super::life::{Ingestor, STAGING, STATE, is_empty};
-use super::one::{lake, lines, machine, rest, stage, stage_group};
+use super::one::{entries, lake, lines, machine, rest, stage, stage_group};
 
 /// Directories with a file's name in them three times.
 fn long_directories() -> Layout {
@@ -71,13 +70,9 @@ fn what_a_start_does_with_a_group_is_foreseen() {
         for operation in 1.. {
             let (store, fs) = (lake(1), machine());
             stage_group(&fs, "g.group", &THREE);
-            fs.inject(Fault::crash().at(operation));
-            let _ = Ingestor::start(&fs, removing(&store)).and_then(|mut ingestor| rest(&mut ingestor));
-            if !fs.is_dead() {
+            if !is_killed_at(operation, &fs, &store) {
                 break;
             }
-            fs.clear_faults();
-            fs.kill();
             if is_changed {
                 stage(&fs, "a.csv", b"another");
             }

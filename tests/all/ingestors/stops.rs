@@ -17,10 +17,9 @@ use csv_ingestor::store::sim::SimStore;
 use csv_ingestor::store::{Kind, Store, Verb};
 
 use super::dry_run::other_host;
-use super::groups::entries;
 use super::life::{Ingestor, is_empty, options};
 use super::model::{MANIFESTS, sha256};
-use super::one::{data, lake, lines, machine, reach, rest, run, stage, stage_group};
+use super::one::{data, entries, lake, lines, machine, reach, rest, run, stage, stage_group};
 use super::parts::{Parts, Reached};
 use crate::lake::door::{Answer, Door};
 

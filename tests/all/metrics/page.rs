@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -12,7 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use csv_ingestor::limits::IDLE_MARK_DELAY;
 use serde_json::Value;
 
-use super::{Client, LISTENING, Response, listening};
+use super::{Client, LISTENING, MEASURING, Response, listening};
 use crate::harness::{Daemon, Place, bare, csv, err, has, json_lines, out, snapshot, wait_until};
 
 const PATHS: [&str; 7] =
@@ -159,6 +160,58 @@ fn it_only_reads() {
     }
     assert_eq!(snapshot(place.root.path()), before);
     assert!(daemon.stop().success());
+}
+
+/// Why: where many may scrape the metrics, not all of them may see names of files. By each way that the option can be given, and
+/// whatever the method is, there is nothing.
+#[test]
+fn without_the_page_only_metrics_and_probes_are_there() {
+    for way in ["option", "environment", "file"] {
+        let place = Place::new();
+        let mut command = place.command();
+        command.args(LISTENING).args(MEASURING);
+        match way {
+            "option" => drop(command.arg("--no-page")),
+            "environment" => drop(command.env("CSV_INGESTOR_NO_PAGE", "on")),
+            _ => {
+                let file = place.root.path().join("page.toml");
+                std::fs::write(&file, "no-page = true\n").unwrap();
+                command.arg("--config").arg(file);
+            }
+        }
+        let daemon = place.spawn(command);
+        daemon.wait_started();
+        let client = Client::of(&daemon);
+        place.stage("secret.csv", csv(1, 100));
+        daemon.wait_for("file_ingested", 1);
+        for path in PATHS {
+            for method in ["GET", "HEAD", "POST"] {
+                let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                let response = client.send(request.as_bytes()).unwrap();
+                assert_eq!(response.code, 404, "{way}: {method} {path}");
+                assert!(!response.body.contains("/ has links"), "{}", response.body);
+            }
+        }
+        client.wait_for("files_processed_total", 1.0);
+        for path in ["/metrics", "/healthz", "/readyz"] {
+            let response = client.get(path);
+            assert_eq!((response.code, response.body.contains("secret")), (200, false), "{way}: {path}");
+        }
+        assert_eq!(daemon.events("started")[0]["no_page"], true);
+        // It goes through the state directory, and is for those who may read that.
+        let mut watch = bare(&["status", "--watch", "--json", "--state-path", place.state.to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(watch.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        watch.kill().unwrap();
+        watch.wait().unwrap();
+        let told: Value = serde_json::from_str(&line).unwrap();
+        assert!(told["recent"]["ingested"][0]["path"].as_str().unwrap().ends_with("secret.csv"), "{line}");
+        assert!(!told["status"]["disks"].as_array().unwrap().is_empty(), "{line}");
+        assert!(daemon.stop().success());
+    }
 }
 
 /// Why: whatever a name contains, the browser must run nothing that is not ours, and give nothing away.

@@ -16,8 +16,8 @@ use crate::limits::LINE_INDEX_ENTRIES_MAX;
 pub struct Numbers<F: Fs> {
     fs: F,
     open: Option<Files<F>>,
-    /// The manifests whose index could not be written, and how many entries it lacks since.
-    failed: Option<(PathBuf, u64)>,
+    /// The manifests whose index could not be written the last time.
+    failed: Option<PathBuf>,
 }
 
 /// Its files, and where the next entry goes.
@@ -46,9 +46,9 @@ impl<F: Fs> Numbers<F> {
             }
             Err(error) => {
                 self.open = None;
-                let before = self.failed.take().filter(|(known, _)| known == root).map_or(0, |(_, missing)| missing);
-                self.failed = Some((root.to_path_buf(), before + 1));
-                (before == 0).then_some(error)
+                let is_known = self.failed.as_deref() == Some(root);
+                self.failed = Some(root.to_path_buf());
+                (!is_known).then_some(error)
             }
         }
     }
