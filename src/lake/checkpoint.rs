@@ -184,7 +184,7 @@ pub struct Joined {
 impl Joined {
     /// Begins with what the first piece says.
     pub fn new(whole: Whole) -> Joined {
-        let kept = Kept::new(whole.contents);
+        let kept = Kept::new(whole.contents, whole.log.next());
         Joined { whole, pieces: 0, kept, odd: BTreeMap::new() }
     }
 

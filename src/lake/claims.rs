@@ -4,7 +4,7 @@
 //! - This is a pure function of the entries: two hosts that have read the same log hold the same.
 //! - *Unclaimed only*: an entry that claims a content once more is refused, whoever wrote it.
 //! - A content's generation is the number of times that it was forgotten.
-//! - Contents are told apart by their [`Mark`]; some 15 bytes of memory each, and more for those that were forgotten by
+//! - Contents are told apart by their [`Mark`]; 13 to 15 bytes of memory each, and more for those that were forgotten by
 //!   name or claimed again, and for the last [`LAKE_CONTENTS_LATER_MAX`].
 
 use std::collections::BTreeMap;
@@ -42,11 +42,12 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Prepares for so many contents.
-    pub fn new(contents: usize) -> Kept {
+    /// Prepares for so many contents, which entries below this number claim.
+    pub fn new(contents: usize, below: u64) -> Kept {
         let mut kept = Kept::default();
         if contents >= LAKE_CONTENTS_LATER_MAX {
-            kept.rows.reserve(contents);
+            let entry_max = u32::try_from(below.saturating_sub(1)).unwrap_or(u32::MAX);
+            kept.rows.reserve(contents, entry_max);
         }
         kept
     }

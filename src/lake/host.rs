@@ -11,6 +11,7 @@
 //! - *Look first*: what an append of unknown outcome may have claimed is not claimed again before the caller has looked.
 //! - Every step may fail, and be interrupted for ever, at any request: calling the same again goes on.
 
+mod beside;
 mod ends;
 mod fate;
 mod forget;
@@ -25,8 +26,10 @@ mod who;
 mod whole;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use self::beside::Beside;
 use self::fate::Fates;
 pub use self::fate::{Claimed, Fate, Ingested, Outcome};
 pub use self::forget::Age;
@@ -105,7 +108,7 @@ pub enum State {
 
 /// A host.
 pub struct Host {
-    stores: Stores,
+    stores: Arc<Stores>,
     lake: Lake,
     id: [u8; 16],
     serial: u64,
@@ -121,6 +124,7 @@ pub struct Host {
     /// missing.
     fresh: BTreeSet<(usize, u64)>,
     unsure: Unsure,
+    beside: Beside,
 }
 
 impl Host {
@@ -136,7 +140,8 @@ impl Host {
         let shards = (0..lake.shards).map(|shard| Shard::new(&lake, shard)).collect();
         let (packs, uploads) = (Packs::of(progress), Uploads::of(progress));
         let (serial, cut, recent, fresh, unsure) = (0, Cut::USUAL, None, BTreeSet::new(), Unsure::default());
-        Host { stores, lake, id, serial, clock, journal, shards, packs, uploads, cut, recent, fresh, unsure }
+        let (stores, beside) = (Arc::new(stores), Beside::default());
+        Host { stores, lake, id, serial, clock, journal, shards, packs, uploads, cut, recent, fresh, unsure, beside }
     }
 
     /// Cuts large contents in another way from now on. Uploads that were begun before must have been cut in the same way.

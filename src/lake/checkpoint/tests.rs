@@ -81,7 +81,7 @@ fn large_checkpoints_have_pieces() {
         mark[..8].copy_from_slice(&(number as u64 * (u64::MAX / contents as u64)).to_be_bytes());
         Mark(mark)
     };
-    let mut kept = Kept::new(contents);
+    let mut kept = Kept::new(contents, 10);
     (0..contents).for_each(|number| kept.push(mark(number), number as u32 % 10));
     let odd = BTreeMap::from([(mark(5), Odd { generation: 1, is_forgotten: false })]);
     let contents = Contents::restored(kept, odd, 0, 3);

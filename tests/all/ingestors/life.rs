@@ -48,6 +48,8 @@ pub struct World {
     pub model: Arc<Mutex<Model>>,
     /// Where large contents are cut.
     pub cut: Cut,
+    /// Files from which on a batch's data objects are created beside the next batch.
+    pub beside_min: usize,
     pub parts: Arc<Mutex<Parts>>,
     /// The hosts' disks.
     pub disks: Vec<Mutex<SimFs>>,
@@ -123,6 +125,7 @@ pub fn reach(world: &Arc<World>, host: usize, seed: u64) -> Reach {
         racers: 0,
         remember: world.remember,
         cut: world.cut,
+        beside_min: world.beside_min,
     }
 }
 

@@ -66,6 +66,7 @@ pub fn reach(store: &SimStore, patience: u64) -> Reach {
         racers: 0,
         remember: None,
         cut: Cut::USUAL,
+        beside_min: usize::MAX,
     }
 }
 
