@@ -60,8 +60,8 @@ pub fn packs(shard: u16) -> String {
 /// A pack for an entry of this shard whose number is `since` or a little higher: `random` makes its key its own, and the
 /// checksum proves its bytes.
 pub fn pack(shard: u16, since: u64, random: &[u8; 16], sha256: &Sha256) -> String {
-    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}{since:020}-{random}-{}", packs(shard), sha256.digits().as_str())
+    let random = u128::from_be_bytes(*random);
+    format!("{PACKS}{shard}/{since:020}-{random:032x}-{}", sha256.digits().as_str())
 }
 
 /// The shard and the number with which a pack of this key was made; None if it is no key of a pack.

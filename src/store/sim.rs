@@ -106,6 +106,6 @@ impl SimStore {
     }
 
     fn full(&self, key: &str) -> String {
-        format!("{}{key}", self.prefix)
+        [self.prefix.as_str(), key].concat()
     }
 }

@@ -155,14 +155,11 @@ impl Plan {
         let mut dice = Dice(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let world = Arc::new(self.world(&mut dice));
         let fates: Vec<Dice> = world.disks.iter().map(|_| Dice(dice.below(u64::MAX))).collect();
-        let ends: Vec<Lives> = std::thread::scope(|scope| {
-            let threads = fates.into_iter().enumerate().map(|(host, dice)| {
-                let world = world.clone();
-                scope.spawn(move || self.lives(&world, host, dice))
-            });
-            let threads: Vec<_> = threads.collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
+        let hosts = fates.into_iter().enumerate().map(|(host, dice)| {
+            let world = &world;
+            move || self.lives(world, host, dice)
         });
+        let ends = world.turns.run(hosts.collect());
         let violations = self.end(&world, &ends);
         let model = world.model.lock().unwrap();
         let (requests, effects) = (world.store.requests(), model.effects);

@@ -12,7 +12,6 @@ use csv_ingestor::lake::read::Read;
 use csv_ingestor::lake::shard::Shard;
 use csv_ingestor::lake::{Error, checkpoint, keys, start};
 use csv_ingestor::store::sim::{Faults, SimStore};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::life::{Arrival, FOREIGN, Ground, Habits, World, live};
 use super::model::{Model, WAREHOUSE, sha256};
@@ -131,14 +130,11 @@ impl Plan {
         let mut dice = Dice(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let world = Arc::new(self.world(&mut dice));
         let fates: Vec<Dice> = world.hosts.iter().map(|_| Dice(dice.below(u64::MAX))).collect();
-        let alive: Vec<bool> = std::thread::scope(|scope| {
-            let threads = fates.into_iter().enumerate().map(|(host, dice)| {
-                let world = world.clone();
-                scope.spawn(move || self.lives(&world, host, dice))
-            });
-            let threads: Vec<_> = threads.collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or(false)).collect()
+        let hosts = fates.into_iter().enumerate().map(|(host, dice)| {
+            let world = &world;
+            move || self.lives(world, host, dice)
         });
+        let alive = world.turns.run(hosts.collect());
         let violations = self.end(&world, &alive);
         let (requests, effects) = (world.store.requests(), world.model.lock().unwrap().effects);
         (Played { violations, requests, effects }, world.store.clone(), world.lake)
@@ -268,26 +264,13 @@ fn check_starts(world: &World, model: &mut Model, may_be_newer: bool) {
     model.violations.extend(violations);
 }
 
-/// Keeps this thread, and those that it starts, on one of the processors that it may use: the number `index`, counted from 0.
-fn stay_on_processor(index: usize) {
-    let Ok(allowed) = sched_getaffinity(None) else { return };
-    let mut one = CpuSet::new();
-    if let Some(processor) = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor)).nth(index) {
-        one.set(processor);
-        // Where it is not allowed, histories are slower.
-        let _ = sched_setaffinity(None, &one);
-    }
-}
-
-/// The histories of these seeds, on all processors; panics with the first that violates something. All threads of a history
-/// are on one processor: only one of them runs at a time, and to wake one elsewhere takes longer.
+/// The histories of these seeds, on all processors; panics with the first that violates something.
 pub fn check(seeds: std::ops::Range<u64>) {
     let next = &AtomicU64::new(seeds.start);
     std::thread::scope(|scope| {
-        for index in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             let seeds = &seeds;
             scope.spawn(move || {
-                stay_on_processor(index);
                 while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end) {
                     let Played { violations, .. } = Plan::random(seed).play();
                     assert!(violations.is_empty(), "history {seed}: {violations:#?}");

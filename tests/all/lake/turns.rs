@@ -1,19 +1,21 @@
-//! Hosts on threads of their own, whose requests are carried out one at a time in an order that a seed decides.
+//! Hosts whose requests are carried out one at a time in an order that a seed decides.
 //!
-//! A host that makes several requests at once has several *lanes*, each of them a thread: lane 0 is the host itself.
+//! A host that makes several requests at once has several *lanes*: lane 0 is the host itself. Hosts and lanes are
+//! coroutines of one thread, each with a stack of its own: a change of threads would take longer than most turns.
+//! [`Turns::run`] resumes the hosts, and a host with lanes resumes these.
 //!
 //! Invariants:
-//! - Exactly one thread runs between two turns, so a history depends on its seed alone.
+//! - Exactly one coroutine runs between two turns, so a history depends on its seed alone.
+//! - Who waits for a turn holds no lock: the others run on the same thread.
 //! - A host that is to die unwinds at its next turn, and its request is not sent. All of its lanes unwind then.
 
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{Thread, current, park};
 use std::time::Duration;
 
 use csv_ingestor::lake::flight::Flight;
+use generator::{Generator, Gn};
 
 /// A small generator, so that a history is its seed.
 #[derive(Clone, Debug)]
@@ -34,8 +36,26 @@ impl Dice {
 /// What unwinds a host that dies.
 pub struct Death;
 
-thread_local! {
-    static LANE: Cell<usize> = const { Cell::new(0) };
+/// A coroutine's stack, in words: a megabyte, of which only what is used takes room.
+const STACK_WORDS: usize = (1 << 20) / size_of::<usize>();
+
+type Coroutine<'a> = Generator<'a, (), ()>;
+
+/// A coroutine that has not begun.
+fn coroutine<'a>(body: impl FnOnce() + Send + 'a) -> Coroutine<'a> {
+    Gn::new_opt(STACK_WORDS, body)
+}
+
+/// Goes on with a coroutine until it suspends itself or ends; a panic that it does not catch comes out here.
+fn resume(coroutine: &mut Coroutine<'_>) {
+    coroutine.resume();
+}
+
+/// Goes on with whoever has resumed this coroutine, until it is resumed again.
+fn suspend() {
+    // What replaces it needs a handle, and the protocol between here and the hosts has no place for one.
+    #[expect(deprecated)]
+    generator::yield_with(());
 }
 
 /// Several requests of a host at once, each in a lane of its own.
@@ -53,29 +73,38 @@ impl Flight for Lanes {
         }
         let (next, ended) = (AtomicUsize::new(0), Mutex::new(None));
         self.turns.fork(self.host, lanes);
-        std::thread::scope(|scope| {
-            for lane in 1..=lanes {
-                let (next, ended) = (&next, &ended);
-                scope.spawn(move || {
-                    LANE.set(lane);
-                    let run = || {
-                        // From here on one lane runs at a time.
-                        self.turns.pass(self.host);
-                        loop {
-                            let number = next.fetch_add(1, Ordering::Relaxed);
-                            if number >= jobs {
-                                break;
-                            }
-                            job(number);
-                        }
-                    };
-                    if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
-                        *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+        let lane = || {
+            let run = || {
+                // From here on one lane runs at a time.
+                self.turns.pass(self.host);
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= jobs {
+                        break;
                     }
-                    self.turns.join(self.host);
-                });
+                    job(number);
+                }
+            };
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
+                *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
             }
-        });
+            self.turns.join(self.host);
+        };
+        let mut coroutines: Vec<_> = (0..lanes).map(|_| coroutine(lane)).collect();
+        // Each goes to its first turn.
+        for (index, coroutine) in coroutines.iter_mut().enumerate() {
+            self.turns.enter(self.host, index + 1);
+            resume(coroutine);
+        }
+        while coroutines.iter().any(|coroutine| !coroutine.is_done()) {
+            match self.turns.next_of(self.host) {
+                Next::Lane(lane) => resume(&mut coroutines[lane - 1]),
+                Next::All => coroutines.iter_mut().for_each(resume),
+                Next::Elsewhere => suspend(),
+            }
+        }
+        drop(coroutines);
+        self.turns.enter(self.host, 0);
         if let Some(payload) = ended.into_inner().unwrap_or_else(PoisonError::into_inner) {
             resume_unwind(payload);
         }
@@ -95,11 +124,22 @@ pub enum Phase {
     Ended,
 }
 
+/// Who of a host goes on.
+enum Next {
+    Lane(usize),
+    /// All that have not ended: the host dies.
+    All,
+    /// Nobody: another host has the turn.
+    Elsewhere,
+}
+
 struct Player {
-    /// Its threads that do not wait for a turn.
+    /// Its lanes that do not wait for a turn.
     running: usize,
     /// The lanes that wait for a turn, ascending.
-    waiting: Vec<(usize, Thread)>,
+    waiting: Vec<usize>,
+    /// The lane that runs, or ran last.
+    lane: usize,
     /// Lanes besides lane 0 that have not ended.
     lanes: usize,
     is_gone: bool,
@@ -116,8 +156,6 @@ struct Game {
     dice: Dice,
     players: Vec<Player>,
     turn: Option<(usize, usize)>,
-    /// The threads to wake as soon as the game is not locked any more: until then they could not go on.
-    wakes: Vec<Thread>,
     /// The host that had the last one.
     last: Option<usize>,
     time: u64,
@@ -143,6 +181,7 @@ impl Turns {
         let player = |_| Player {
             running: 1,
             waiting: Vec::new(),
+            lane: 0,
             lanes: 0,
             is_gone: false,
             until: 0,
@@ -151,16 +190,7 @@ impl Turns {
             rested_at: None,
         };
         let players = (0..hosts).map(player).collect();
-        let game = Game {
-            dice: Dice(seed),
-            players,
-            turn: None,
-            wakes: Vec::new(),
-            last: None,
-            time: 0,
-            turns: 0,
-            phase: Phase::Chaos,
-        };
+        let game = Game { dice: Dice(seed), players, turn: None, last: None, time: 0, turns: 0, phase: Phase::Chaos };
         Turns { game: Mutex::new(game), chaos_until, deaths, pauses }
     }
 
@@ -193,12 +223,15 @@ impl Turns {
             game.phase = Phase::Ended;
         }
         let now = game.time;
-        let ready: Vec<usize> = (0..game.players.len())
-            .filter(|host| !game.players[*host].is_gone && game.players[*host].until <= now)
-            .collect();
-        // A host has often several turns in a row: that is as good, and takes no change of threads.
-        let again = game.last.filter(|last| game.dice.chance(AGAIN) && ready.contains(last));
-        let host = again.unwrap_or_else(|| ready[game.dice.below(ready.len() as u64) as usize]);
+        let is_ready = |player: &Player| !player.is_gone && player.until <= now;
+        // A host has often several turns in a row: that is as good, and takes no change of coroutines.
+        let again = game.last.filter(|last| game.dice.chance(AGAIN) && is_ready(&game.players[*last]));
+        let host = again.unwrap_or_else(|| {
+            let ready = game.players.iter().filter(|player| is_ready(player)).count();
+            let drawn = game.dice.below(ready as u64) as usize;
+            let mut ready = (0..game.players.len()).filter(|host| is_ready(&game.players[*host]));
+            ready.nth(drawn).expect("a player is ready")
+        });
         game.last = Some(host);
         if game.phase == Phase::Chaos {
             if game.dice.chance(self.pauses) {
@@ -209,17 +242,47 @@ impl Turns {
         }
         let lanes = game.players[host].waiting.len() as u64;
         let lane = if lanes > 1 { game.dice.below(lanes) } else { 0 };
-        let (lane, thread) = game.players[host].waiting[lane as usize].clone();
-        game.turn = Some((host, lane));
-        game.wakes.push(thread);
+        game.turn = Some((host, game.players[host].waiting[lane as usize]));
     }
 
-    /// Unlocks the game, and wakes whoever may go on.
-    fn release(mut game: MutexGuard<'_, Game>) {
-        let wakes = std::mem::take(&mut game.wakes);
-        drop(game);
-        let own = current().id();
-        wakes.into_iter().filter(|thread| thread.id() != own).for_each(|thread| thread.unpark());
+    /// Runs the hosts until all of them have left. Returns their results.
+    pub fn run<T: Send>(&self, hosts: Vec<impl FnOnce() -> T + Send>) -> Vec<T> {
+        let mut results: Vec<Option<T>> = hosts.iter().map(|_| None).collect();
+        let coroutines = hosts.into_iter().zip(&mut results);
+        let mut coroutines: Vec<_> =
+            coroutines.map(|(host, result)| coroutine(move || *result = Some(host()))).collect();
+        // Each goes to its first turn.
+        coroutines.iter_mut().for_each(resume);
+        loop {
+            let turn = self.game().turn;
+            let Some((host, _)) = turn else { break };
+            resume(&mut coroutines[host]);
+        }
+        assert!(coroutines.iter().all(Generator::is_done), "nobody has a turn, and not all hosts have left");
+        drop(coroutines);
+        results.into_iter().flatten().collect()
+    }
+
+    /// The host's lane that runs from now on.
+    fn enter(&self, host: usize, lane: usize) {
+        self.game().players[host].lane = lane;
+    }
+
+    /// Who of a host with lanes goes on.
+    fn next_of(&self, host: usize) -> Next {
+        let mut game = self.game();
+        let turn = game.turn;
+        let player = &mut game.players[host];
+        if player.is_dying {
+            return Next::All;
+        }
+        match turn {
+            Some((next, lane)) if next == host => {
+                player.lane = lane;
+                Next::Lane(lane)
+            }
+            _ => Next::Elsewhere,
+        }
     }
 
     /// True while hosts may die.
@@ -234,19 +297,19 @@ impl Turns {
 
     /// The same, but not before some time has passed: a second is one unit.
     pub fn pass_after(&self, host: usize, time: Duration) {
-        let lane = LANE.get();
         let mut game = self.game();
         let now = game.time;
         let player = &mut game.players[host];
+        let lane = player.lane;
         if !player.is_dying {
             player.running -= 1;
-            let at = player.waiting.partition_point(|(waiting, _)| *waiting < lane);
-            player.waiting.insert(at, (lane, current()));
+            let at = player.waiting.partition_point(|waiting| *waiting < lane);
+            player.waiting.insert(at, lane);
             player.until = now + time.as_secs();
             self.deal(&mut game);
             while game.turn != Some((host, lane)) && !game.players[host].is_dying {
-                Turns::release(game);
-                park();
+                drop(game);
+                suspend();
                 game = self.game();
             }
         }
@@ -255,18 +318,17 @@ impl Turns {
             drop(game);
             resume_unwind(Box::new(Death));
         }
-        player.waiting.retain(|(waiting, _)| *waiting != lane);
+        player.waiting.retain(|waiting| *waiting != lane);
         player.running += 1;
         let dies = std::mem::take(&mut player.dies);
         if dies && player.lanes > 0 {
             // The others unwind as well; until they have, nobody has a turn.
             player.is_dying = true;
             player.running += player.waiting.len();
-            let woken = std::mem::take(&mut player.waiting);
-            game.wakes.extend(woken.into_iter().map(|(_, thread)| thread));
+            player.waiting.clear();
         }
         game.turn = None;
-        Turns::release(game);
+        drop(game);
         if dies {
             resume_unwind(Box::new(Death));
         }
@@ -290,7 +352,6 @@ impl Turns {
             player.running -= 1;
             self.deal(&mut game);
         }
-        Turns::release(game);
     }
 
     /// The host has found nothing to do, and there were so many effects when it began to look; there are so many now.
@@ -317,7 +378,6 @@ impl Turns {
         let mut game = self.game();
         game.players[host].is_gone = true;
         self.deal(&mut game);
-        Turns::release(game);
     }
 
     /// Ends the history.
