@@ -286,13 +286,6 @@ pub const LAKE_UPLOAD_SLICE: Duration = Duration::from_secs(5);
 pub const LAKE_UPLOAD_AGE_MAX: Duration = Duration::from_secs(3 * 24 * 3600);
 /// Requests of a host that are under way at once, at most: creates of data objects.
 pub const LAKE_IN_FLIGHT: usize = 64;
-/// Files from which on a batch's data objects are created beside the next batch. Of a smaller one, the lines come sooner if
-/// nothing else is done meanwhile.
-pub const LAKE_BESIDE_FILES_MIN: usize = LAKE_CLAIMS_MAX / 2;
-/// How often a host that waits for data objects that are created beside looks whether they make progress.
-pub const LAKE_BESIDE_LOOK: Duration = Duration::from_millis(100);
-/// How often a host that has nothing else to do looks whether they are all there.
-pub const LAKE_BESIDE_TURN: Duration = Duration::from_millis(5);
 /// The time between two looks of a host for contents that its lake is to forget.
 pub const LAKE_FORGET_INTERVAL: Duration = Duration::from_secs(3600);
 /// Entries that are read at once, at most: each may have [`LAKE_ENTRY_BYTES_MAX`].

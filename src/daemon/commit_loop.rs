@@ -17,7 +17,7 @@ use crate::heartbeat;
 use crate::journal::index::Index;
 use crate::limits::{
     ALONE_FILES_MAX, BATCH_BYTES_MAX, BATCH_FILES_MAX, GATHER_WAIT_MAX, IDLE_MARK_DELAY, LAKE_BATCH_BYTES_MAX,
-    LAKE_BESIDE_TURN, LAKE_TURN_MIN, MOVE_TIME, OVERLAP_FILES_MIN, OVERLAP_SYNCS,
+    LAKE_TURN_MIN, MOVE_TIME, OVERLAP_FILES_MIN, OVERLAP_SYNCS,
 };
 use crate::log;
 use crate::metrics::Metrics;
@@ -331,12 +331,7 @@ fn next<F: Fs>(
     compacted: &Receiver<Compaction>,
     batches: &Batches<'_, F>,
 ) -> Result<Next<F>, Error> {
-    let is_publishing = committer.is_publishing();
-    let turn_max = match committer.has_lake() {
-        true if is_publishing => turn_max.min(LAKE_BESIDE_TURN),
-        true => turn_max.min(LAKE_TURN_MIN),
-        false => turn_max,
-    };
+    let turn_max = if committer.has_lake() { turn_max.min(LAKE_TURN_MIN) } else { turn_max };
     let is_busy = batches.relay.is_busy();
     let never = channel::never();
     let done = if is_busy { batches.publisher.done() } else { &never };
@@ -349,7 +344,7 @@ fn next<F: Fs>(
                 Err(TryRecvError::Empty) if committer.has_deferred() => return Ok(Next::Waiting),
                 Err(TryRecvError::Empty) => committer.flush()?,
             }
-        } else if committer.wants_idle_mark() && !is_busy && !is_publishing {
+        } else if committer.wants_idle_mark() && !is_busy {
             heartbeat::rest();
             let message = to_commit.recv_timeout(IDLE_MARK_DELAY);
             heartbeat::step();

@@ -27,8 +27,7 @@ use crate::lake::progress::{Progress, Step};
 use crate::lake::publish::Stores;
 use crate::lake::system_clock::SystemClock;
 use crate::limits::{
-    LAKE_AWAY_MAX, LAKE_BESIDE_FILES_MIN, LAKE_PROBE_HANDLES, LAKE_SKEW_MAX, LAKE_SKEW_WARNED, LAKE_TRY_PAUSE,
-    LAKE_UPLOAD_AGE_MAX,
+    LAKE_AWAY_MAX, LAKE_PROBE_HANDLES, LAKE_SKEW_MAX, LAKE_SKEW_WARNED, LAKE_TRY_PAUSE, LAKE_UPLOAD_AGE_MAX,
 };
 use crate::metrics::Metrics;
 use crate::pipeline;
@@ -60,8 +59,6 @@ pub struct Reach {
     pub remember: Option<Duration>,
     /// Where large contents are cut: always in the same way.
     pub cut: Cut,
-    /// Files from which on a batch's data objects are created beside the next batch.
-    pub beside_min: usize,
 }
 
 impl Reach {
@@ -77,7 +74,6 @@ impl Reach {
             racers: LAKE_PROBE_HANDLES,
             remember: None,
             cut: Cut::USUAL,
-            beside_min: LAKE_BESIDE_FILES_MIN,
         }
     }
 }
@@ -163,7 +159,6 @@ struct Found {
     clock: Arc<dyn Clock>,
     racers: usize,
     cut: Cut,
-    beside_min: usize,
 }
 
 impl Found {
@@ -184,8 +179,7 @@ impl Found {
             return Err(lake_error(lake::Error::OtherLake { found: description.lake.id, expected }));
         }
         check_clock(stores.warehouse.skew(), &warehouse)?;
-        let Reach { clock, racers, cut, beside_min, .. } = reach;
-        Ok(Found { stores, description, warehouse, away, clock, racers, cut, beside_min })
+        Ok(Found { stores, description, warehouse, away, clock: reach.clock, racers: reach.racers, cut: reach.cut })
     }
 
     fn check_manifests(&mut self, may_mark: bool) -> Result<(), Error> {
@@ -205,12 +199,11 @@ impl Found {
 
     /// A host that has begun these uploads before, and has read the log up to its end.
     fn begin(self, journal: [u8; 16], begun: &[Progress]) -> Result<Lake, Error> {
-        let Found { stores, description, warehouse, away, clock, cut, beside_min, .. } = self;
+        let Found { stores, description, warehouse, away, clock, cut, .. } = self;
         let (notes, lake) = (Notes::default(), description.lake);
         let mut host = Host::new(stores, lake, journal, Box::new(clock), Box::new(notes.clone()), begun);
         host.cut(cut);
         let mut lake = Lake::new(host, lake.id, warehouse, away, notes);
-        lake.beside_min(beside_min);
         lake.begin()?;
         Ok(lake)
     }

@@ -11,7 +11,6 @@
 //! - *Look first*: what an append of unknown outcome may have claimed is not claimed again before the caller has looked.
 //! - Every step may fail, and be interrupted for ever, at any request: calling the same again goes on.
 
-mod beside;
 mod ends;
 mod fate;
 mod forget;
@@ -26,10 +25,8 @@ mod who;
 mod whole;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use self::beside::Beside;
 use self::fate::Fates;
 pub use self::fate::{Claimed, Fate, Ingested, Outcome};
 pub use self::forget::Age;
@@ -108,7 +105,7 @@ pub enum State {
 
 /// A host.
 pub struct Host {
-    stores: Arc<Stores>,
+    stores: Stores,
     lake: Lake,
     id: [u8; 16],
     serial: u64,
@@ -124,7 +121,6 @@ pub struct Host {
     /// missing.
     fresh: BTreeSet<(usize, u64)>,
     unsure: Unsure,
-    beside: Beside,
 }
 
 impl Host {
@@ -140,8 +136,7 @@ impl Host {
         let shards = (0..lake.shards).map(|shard| Shard::new(&lake, shard)).collect();
         let (packs, uploads) = (Packs::of(progress), Uploads::of(progress));
         let (serial, cut, recent, fresh, unsure) = (0, Cut::USUAL, None, BTreeSet::new(), Unsure::default());
-        let (stores, beside) = (Arc::new(stores), Beside::default());
-        Host { stores, lake, id, serial, clock, journal, shards, packs, uploads, cut, recent, fresh, unsure, beside }
+        Host { stores, lake, id, serial, clock, journal, shards, packs, uploads, cut, recent, fresh, unsure }
     }
 
     /// Cuts large contents in another way from now on. Uploads that were begun before must have been cut in the same way.

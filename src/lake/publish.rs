@@ -43,27 +43,11 @@ impl Stores {
 pub trait AtHand: Sync {
     /// The content with this SHA-256. It is checked by whoever asks.
     fn bytes(&self, content: &Sha256) -> Option<Vec<u8>>;
-
-    /// True if nobody waits for the entry any more: then no further object is created.
-    fn is_over(&self) -> bool {
-        false
-    }
 }
 
 /// Proof that every data object of an entry is there.
 #[derive(Debug)]
 pub struct Published<'a>(&'a Entry);
-
-/// The same proof, together with its entry.
-#[derive(Debug)]
-pub struct PublishedEntry(Arc<Entry>);
-
-impl PublishedEntry {
-    /// The proof.
-    pub fn proof(&self) -> Published<'_> {
-        Published(&self.0)
-    }
-}
 
 /// Proof that every manifest object of an entry is there: it is finished.
 #[derive(Debug)]
@@ -125,12 +109,6 @@ pub fn data<'a>(stores: &Stores, entry: &'a Entry, at_hand: &dyn AtHand) -> Resu
     first.map_or(Ok(Published(entry)), Err)
 }
 
-/// As [`data`], with a proof that keeps the entry.
-pub fn data_of(stores: &Stores, entry: Arc<Entry>, at_hand: &dyn AtHand) -> Result<PublishedEntry, Error> {
-    data(stores, &entry, at_hand)?;
-    Ok(PublishedEntry(entry))
-}
-
 /// Creates the manifest objects that are missing.
 pub fn lines<'a>(stores: &Stores, published: &Published<'a>) -> Result<Listed<'a>, Error> {
     let entry = published.0;
@@ -172,9 +150,6 @@ struct Publisher<'a> {
 impl Publisher<'_> {
     /// Publishes a content that is at hand or uploaded. False if its bytes have to come from its pack.
     fn publish(&self, claim: &Claim) -> Result<bool, Error> {
-        if self.at_hand.is_over() {
-            return Err(self.bytes_missing(claim));
-        }
         if let Place::Upload { id, parts } = &claim.bytes {
             self.complete(claim, id, parts)?;
             return Ok(true);
@@ -196,9 +171,6 @@ impl Publisher<'_> {
     }
 
     fn create(&self, claim: &Claim, bytes: &[u8]) -> Result<(), Error> {
-        if self.at_hand.is_over() {
-            return Err(self.bytes_missing(claim));
-        }
         let Err(error) = self.store.create(&claim.key, bytes, &claim.sha256) else { return Ok(()) };
         if self.is_there(claim)? { Ok(()) } else { Err(error.into()) }
     }

@@ -1,7 +1,6 @@
 //! Many hosts on one simulated store: random histories of the real protocol, and a model that says what must hold after
 //! each effect and at the end.
 
-mod beside;
 mod cost;
 pub mod desk;
 mod dir;

@@ -20,11 +20,10 @@ pub struct Helped {
 }
 
 impl Host {
-    /// Finishes all entries that are due, but not those whose data objects are being created beside, and deletes this host's packs that nobody will need. Fails only if the journal
+    /// Finishes all entries that are due, and deletes this host's packs that nobody will need. Fails only if the journal
     /// does; what the store refuses is reported, and due again later.
     pub fn help(&mut self, at_hand: &dyn AtHand) -> Result<Helped, Error> {
         let mut helped = Helped::default();
-        self.hear_beside();
         for shard in 0..self.shards.len() {
             if self.shards[shard].ensure_whole().is_err() {
                 continue;
@@ -33,10 +32,6 @@ impl Host {
                 helped.errors.push(error);
             }
             for task in self.shards[shard].unfinished.tasks(self.clock.steady()) {
-                let (Task::Finish(number) | Task::Look(number)) = task;
-                if self.beside.is_under_way((shard, number)) {
-                    continue;
-                }
                 match self.tend(shard, task, at_hand) {
                     Ok(is_finished) => helped.finished += u64::from(is_finished),
                     Err(error @ Error::Journal(_)) => return Err(error),
@@ -56,10 +51,7 @@ impl Host {
         self.shards[shard].ensure_whole()?;
         match (self.state(content), self.shards[shard].contents.get(content)) {
             (State::Listed, _) => Ok(true),
-            (State::Claimed, Some(known)) => {
-                self.await_beside(&mut || {});
-                self.tend(shard, Task::Finish(known.entry), at_hand)
-            }
+            (State::Claimed, Some(known)) => self.tend(shard, Task::Finish(known.entry), at_hand),
             _ => Ok(false),
         }
     }
@@ -85,8 +77,7 @@ impl Host {
     /// True if the entry is finished.
     fn attend(&mut self, entry: &Entry, task: Task, at_hand: &dyn AtHand) -> Result<bool, Error> {
         let is_ours = entry.header.host == self.id;
-        let at = (usize::from(entry.header.shard), entry.header.number);
-        let (is_fresh, beside) = (self.fresh.remove(&at), self.beside.take(at).transpose()?);
+        let is_fresh = self.fresh.remove(&(usize::from(entry.header.shard), entry.header.number));
         if !is_fresh && let Some(listed) = publish::look(&self.stores, entry)? {
             self.finish(entry, &listed)?;
             return Ok(true);
@@ -94,10 +85,7 @@ impl Host {
         if matches!(task, Task::Look(_)) {
             return Ok(false);
         }
-        let published = match &beside {
-            Some(published) => published.proof(),
-            None => publish::data(&self.stores, entry, at_hand)?,
-        };
+        let published = publish::data(&self.stores, entry, at_hand)?;
         if is_ours {
             self.note(entry, &Step::Moved)?;
         }

@@ -141,7 +141,6 @@ impl Host {
                     fates.insert(claim.sha256, Fate::Claimed { entry: number, key: claim.key.clone() });
                 }
                 self.appended(shard, &entry)?;
-                self.beside.keep((shard, number), &entry, batch.pack.map(|pack| pack.bytes).unwrap_or_default());
                 return Ok((Ingested::Claimed(number), error));
             }
             self.read_shard(shard)?;

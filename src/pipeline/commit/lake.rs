@@ -11,8 +11,6 @@
 //! - A part is put after the UPLOADING of its upload is durable: a host that starts again goes on with it.
 //! - P2: a source is removed after MOVED, and MOVED is written when the line is in the lake.
 //! - A file whose content another host has claimed starts again; when that content is listed, it is a duplicate.
-//! - Of a large batch, the data objects are created beside the next one ([`crate::lake::host`]): its files wait like those
-//!   whose entry cannot be finished now, and their lines come with the next batch, or with a turn.
 //! - P1: whenever the log was read, the files whose lines are there are MOVED before anything is planned. So no content is new
 //!   because the lake has forgotten it, while a file of this journal waits for its line.
 
@@ -98,20 +96,12 @@ impl<F: Fs> Committer<F> {
         self.pending.claimed.is_empty() && self.lake.as_ref().is_none_or(|lake| lake.host.is_idle())
     }
 
-    /// True if data objects of a batch are being created beside.
-    pub fn is_publishing(&self) -> bool {
-        self.lake.as_ref().is_some_and(|lake| lake.host.is_publishing())
-    }
-
     /// Waits until the lines of all files that are claimed are there, or until the process is not to wait: then the next
     /// start goes on.
     ///
     /// # Errors
     /// As [`Committer::commit`].
     pub fn await_lake(&mut self) -> Result<Vec<Report>, Error> {
-        if let Some(lake) = &mut self.lake {
-            lake.await_beside();
-        }
         let mut reports = self.turn_lake()?;
         let mut waited = Duration::ZERO;
         while !self.pending.claimed.is_empty() {
@@ -127,10 +117,6 @@ impl<F: Fs> Committer<F> {
     /// whose bytes are under way, or that have to wait for entries of others, stay HASHED for the next start.
     fn claim(&mut self, works: Vec<Work<F>>, dropped: &mut Vec<Dropped<F>>) -> Result<Vec<Work<F>>, Error> {
         self.take_over_uploads(&works)?;
-        let is_stopping = self.is_stopping();
-        if let Some(lake) = &mut self.lake {
-            lake.prepare_beside(works.len(), is_stopping);
-        }
         let (mut left, mut claimed) = (works, Vec::new());
         while !left.is_empty() {
             let mut fates = HashMap::new();
@@ -155,9 +141,6 @@ impl<F: Fs> Committer<F> {
             let is_stopping = self.is_stopping();
             again.retain(|work| goes_on && !(is_stopping && self.is_uploaded(work)));
             left = again;
-        }
-        if let Some(lake) = &mut self.lake {
-            lake.publish_beside();
         }
         // While the bytes are at hand, no pack needs to be read.
         self.with_batch(&claimed, &mut |lake, batch| lake.help(batch))?;

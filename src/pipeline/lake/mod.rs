@@ -21,7 +21,7 @@ use crate::lake::format::LakeId;
 use crate::lake::host::{Content, Host, State};
 use crate::lake::publish::AtHand;
 use crate::lake::{self, keys};
-use crate::limits::{LAKE_BESIDE_FILES_MIN, LAKE_RETRY_MIN, LAKE_TURN_MIN};
+use crate::limits::{LAKE_RETRY_MIN, LAKE_TURN_MIN};
 use crate::store::location::Location;
 use crate::types::{Sha256, UnixMillis};
 
@@ -38,8 +38,6 @@ pub struct Lake {
     /// When the log was read the last time, and what was due was done.
     turned: Duration,
     forgetting: Forgetting,
-    /// Files from which on a batch's data objects are created beside the next batch.
-    beside_min: usize,
 }
 
 /// How a wait for entries that are not finished has ended.
@@ -66,29 +64,7 @@ impl AtHand for Nothing {
 impl Lake {
     /// A host whose log was not read yet, and which keeps these notes.
     pub fn new(host: Host, id: LakeId, warehouse: Location, away: Away, notes: Notes) -> Lake {
-        let (turned, forgetting, beside_min) = (Duration::ZERO, Forgetting::default(), LAKE_BESIDE_FILES_MIN);
-        Lake { host, id: id.0, warehouse, away, notes, turned, forgetting, beside_min }
-    }
-
-    /// The data objects of batches of so many files, or more, are created beside the next batch.
-    pub fn beside_min(&mut self, files: usize) {
-        self.beside_min = files;
-    }
-
-    /// Before a batch of so many files is claimed: decides whether its data objects are created beside the next batch.
-    pub(super) fn prepare_beside(&mut self, files: usize, is_stopping: bool) {
-        self.host.keep_for_beside(files >= self.beside_min && !is_stopping);
-    }
-
-    /// Begins to create the data objects of the entries that were appended since [`Lake::prepare_beside`], if so decided; those
-    /// of the batch before are there then, or an error says why not.
-    pub(super) fn publish_beside(&mut self) {
-        self.host.publish_beside(&mut heartbeat::step);
-    }
-
-    /// Waits until no data objects are created beside.
-    pub(super) fn await_beside(&mut self) {
-        self.host.await_beside(&mut heartbeat::step);
+        Lake { host, id: id.0, warehouse, away, notes, turned: Duration::ZERO, forgetting: Forgetting::default() }
     }
 
     /// Reads checkpoints and logs to their ends, makes sure that these are the ends, and finds out what other hosts have
@@ -190,7 +166,7 @@ impl Lake {
     pub(super) fn turn(&mut self) -> Result<(), Error> {
         let now = self.host.now();
         if now.saturating_sub(self.turned) < LAKE_TURN_MIN {
-            return if self.host.has_published() { self.help(&Nothing) } else { Ok(()) };
+            return Ok(());
         }
         self.turned = now;
         if self.host.idle_read_at() <= now {

@@ -123,8 +123,6 @@ impl Plan {
             turns: Turns::new(self.seed ^ 0x5eed, hosts, chaos, self.deaths, self.pauses),
             model,
             cut: self.cut,
-            // Drawn apart, so that all else of a seed stays as it is.
-            beside_min: if Dice(self.seed ^ 0xbe51de).chance(500) { 1 } else { usize::MAX },
             parts: Arc::new(Mutex::new(Parts::of(journals))),
             disks,
             groups: self.groups,

@@ -48,8 +48,6 @@ pub struct World {
     pub model: Arc<Mutex<Model>>,
     /// Where large contents are cut.
     pub cut: Cut,
-    /// Files from which on a batch's data objects are created beside the next batch.
-    pub beside_min: usize,
     pub parts: Arc<Mutex<Parts>>,
     /// The hosts' disks.
     pub disks: Vec<Mutex<SimFs>>,
@@ -125,7 +123,6 @@ pub fn reach(world: &Arc<World>, host: usize, seed: u64) -> Reach {
         racers: 0,
         remember: world.remember,
         cut: world.cut,
-        beside_min: world.beside_min,
     }
 }
 

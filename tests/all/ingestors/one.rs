@@ -66,7 +66,6 @@ pub fn reach(store: &SimStore, patience: u64) -> Reach {
         racers: 0,
         remember: None,
         cut: Cut::USUAL,
-        beside_min: usize::MAX,
     }
 }
 

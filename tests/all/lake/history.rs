@@ -67,8 +67,6 @@ impl Plan {
             habits: Habits {
                 lanes: [1, 1, 1, 3][dice.below(4) as usize],
                 are_paced: dice.chance(300),
-                // Drawn apart, so that all else of a seed stays as it is.
-                beside: Dice(seed ^ 0xbe51de).chance(400),
                 clean: dice.chance(500),
                 upgrade: dice.chance(30),
             },

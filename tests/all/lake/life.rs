@@ -43,8 +43,6 @@ pub struct Habits {
     pub lanes: usize,
     /// They wait until their next entry and their next read are due.
     pub are_paced: bool,
-    /// They create data objects beside their other work.
-    pub beside: bool,
     /// They remove leftovers now and then.
     pub clean: bool,
     /// One of them upgrades the lake.
@@ -174,8 +172,6 @@ struct Life {
     me: usize,
     host: Host,
     dice: Dice,
-    /// Drawn apart, so that a seed's other fates stay as they are.
-    beside: Dice,
     /// Something has failed in this round.
     has_failed: bool,
 }
@@ -197,8 +193,7 @@ pub fn live(world: &Arc<World>, me: usize, seed: u64) {
     let id = *ground.id.lock().unwrap();
     let mut host = Host::new(stores, world.lake, id, Box::new(clock), journal, &progress);
     host.cut(world.cut);
-    let mut life =
-        Life { world: world.clone(), me, host, dice: Dice(!seed), beside: Dice(seed ^ 0xbe51de), has_failed: false };
+    let mut life = Life { world: world.clone(), me, host, dice: Dice(!seed), has_failed: false };
     let mut is_begun = false;
     while world.turns.phase() < Phase::Ended {
         world.turns.pass_after(me, Duration::from_secs(life.dice.below(4)));
@@ -288,11 +283,7 @@ impl Life {
         let due = self.host.next_entry_at(is_full);
         let is_due = !habits.are_paced || Duration::from_secs(self.world.turns.time()) >= due;
         if !batch.is_empty() && is_due && (is_calm || self.dice.chance(700)) {
-            self.host.keep_for_beside(habits.beside && self.beside.chance(800));
             let ingested = self.host.ingest(&batch, &files);
-            if ingested.is_ok() {
-                self.publish_beside();
-            }
             // The moment at which most depends on others.
             if ingested.is_ok() && self.world.turns.may_die() && self.dice.chance(200) {
                 resume_unwind(Box::new(Death));
@@ -315,14 +306,6 @@ impl Life {
             self.world.turns.pass_after(self.me, Duration::from_secs(5));
         }
         true
-    }
-
-    /// The job is carried out at once, or when the host looks for it again and again, or before the next one begins.
-    fn publish_beside(&mut self) {
-        self.host.publish_beside(&mut || {});
-        if self.beside.chance(300) {
-            self.host.await_beside(&mut || {});
-        }
     }
 
     /// What a host does now and then. False if it refuses to go on.
