@@ -20,8 +20,8 @@ pub struct Helped {
 }
 
 impl Host {
-    /// Finishes all entries that are due, but not those whose data objects are being created beside, and deletes this host's packs that nobody will need. Fails only if the journal
-    /// does; what the store refuses is reported, and due again later.
+    /// Finishes all entries that are due, but not those whose data objects are being created beside, and deletes this host's
+    /// packs that nobody will need. Fails only if the journal does; what the store refuses is reported, and due again later.
     pub fn help(&mut self, at_hand: &dyn AtHand) -> Result<Helped, Error> {
         let mut helped = Helped::default();
         self.hear_beside();
