@@ -45,10 +45,12 @@ use crate::daemon::signals;
 #[derive(Debug, Parser)]
 #[command(name = "csv-ingestor", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done; 1 failed at run time, nothing lost; 2 usage or configuration; \
-3 the journal is corrupt, nothing modified; 4 another process holds the state or input directory; \
+3 the journal, or a lake's log, cannot be used, nothing modified; \
+4 another process holds the state or input directory, or follows for the same consumer; \
 5 an audit, or a rebuild's check of the warehouse, had findings; \
 6 `run --once` finished, but some file failed, or entries of a lake stay unfinished; \
-7 the store of a lake does not answer, nothing lost, or lines that `follow` was to pass on are gone; 130 ended by a signal before it finished.")]
+7 the store of a lake does not answer, nothing lost, or lines that `follow` was to pass on are gone; \
+130 ended by a signal before it finished.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

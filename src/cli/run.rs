@@ -186,7 +186,7 @@ struct ContentArgs {
 #[derive(Debug, Args)]
 struct RunningArgs {
     /// Forget content that was ingested longer ago than this, whenever the journal is compacted: sent again, it is
-    /// ingested again. 90d, 12months, 5years [default: never forget]
+    /// ingested again. With a lake, for all of its hosts. 90d, 12months, 5years [default: never forget]
     #[arg(long, value_name = "DURATION", value_parser = parse_remember, env = "CSV_INGESTOR_REMEMBER")]
     remember: Option<Duration>,
     /// Take what is there, wait for one window, ingest what became complete, print what was left, exit

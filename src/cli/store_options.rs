@@ -10,7 +10,7 @@ use crate::store::location::Options;
 
 #[derive(Debug, Args)]
 pub(super) struct StoreOptionArgs {
-    /// A setting of the object store, such as aws_region=eu-central-1; counts more than the environment; repeatable
+    /// A setting of the object store, such as aws_region=eu-central-1; takes precedence over the environment; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse)]
     store_option: Vec<Setting>,
 }

@@ -50,7 +50,7 @@ pub(super) fn listen(state_path: &Path, rules: RunningRules, page: &Arc<Page>) -
                 event = "control_unavailable",
                 path = log::path(&path),
                 error,
-                "`explain` cannot ask the ingestor"
+                "`explain` and `status --watch` cannot ask the ingestor"
             );
             Control { path, socket: None }
         }

@@ -3,14 +3,14 @@
 //! Invariants:
 //! - A group is never cut: a batch holds all its lines or none. A group that has more lines or bytes than a batch may have
 //!   comes alone.
-//! - A batch is delivered before an error that came after its lines ends following.
+//! - An error ends following only after the lines before it were delivered.
 
 use super::cursor::{Cursor, Stream};
 use super::error::Error;
 use super::source::{Line, Source};
 use super::spliced::Spliced;
 
-/// What a batch may have.
+/// What a batch may have, at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Most {
     /// Lines.
@@ -19,7 +19,7 @@ pub struct Most {
     pub bytes: usize,
 }
 
-/// A line of a batch: what its text is, is between two places of the batch's text.
+/// A line of a batch. Its text begins where that of the line before ends.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     stream: Stream,
@@ -104,7 +104,7 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// Batches of at most that.
+    /// Makes batches that have at most `most`.
     pub fn new(most: Most) -> Batcher {
         Batcher { most, left: Batch::default(), failed: None }
     }

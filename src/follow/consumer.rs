@@ -1,6 +1,6 @@
 //! The name of a consumer.
 //!
-//! Invariant: a name is a file's name, a label's value and a word of a log line as it is: none of them has to escape it.
+//! Invariant: a name is a file's name, a label's value and a word of a log line, and needs no escape in any of them.
 
 use std::fmt;
 use std::str::FromStr;

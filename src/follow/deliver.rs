@@ -56,7 +56,7 @@ pub trait Sink {
 
 /// How batches are delivered.
 pub struct Rules {
-    /// To whom.
+    /// The consumer.
     pub consumer: Consumer,
     /// What a batch may have.
     pub most: Most,

@@ -1,8 +1,8 @@
 //! Lines from a directory of manifests, which several ingestors may share.
 //!
 //! Invariants:
-//! - It only reads. What it needs are the manifests; the index of lines makes it fast: with it, the work follows the number of
-//!   new lines, and without it, that of all.
+//! - It only reads, and needs only the manifests. The index of lines makes it fast: with it, the work grows with the number of
+//!   new lines, and without it, with the number of all lines.
 //! - The lines of a journal come in the order of their numbers. Those of several journals are mixed.
 
 mod ends;

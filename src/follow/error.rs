@@ -19,7 +19,7 @@ pub struct Gone {
     pub to: u64,
     /// What is known about it: "MANIFESTS/2026/11/01/05/manifest.jsonl is not there".
     pub why: String,
-    /// With which nothing else is missed.
+    /// The cursor behind them, with which no other line is missed.
     pub go_on: Cursor,
 }
 
@@ -51,7 +51,7 @@ pub enum Error {
         /// The limit.
         most: usize,
     },
-    /// What lines are passed on to does not take them.
+    /// Lines cannot be written to standard output.
     #[error("{0}")]
     Output(std::io::Error),
     /// Another process follows for the consumer, or stores its position.

@@ -32,7 +32,7 @@ const LOOK_WITHOUT_PIDFD: Duration = Duration::from_millis(5);
 pub struct Exec {
     /// The program and its arguments.
     pub command: Vec<OsString>,
-    /// For whom, as the command's environment says.
+    /// The consumer, which the command's environment names.
     pub consumer: Consumer,
     /// How long it may take for a batch.
     pub timeout: Duration,

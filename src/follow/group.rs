@@ -26,18 +26,18 @@ impl OfGroup {
         (&self.group, &self.group_base64, self.group_size) == (&other.group, &other.group_base64, other.group_size)
     }
 
-    /// How many members it has.
+    /// How many members the group has.
     pub(super) fn size(&self) -> usize {
         self.group_size
     }
 
-    /// How many of them have no line, if this is its first one.
+    /// How many members have no line, if this is the group's first line.
     pub(super) fn known(&self) -> usize {
         self.group_known.len()
     }
 }
 
-/// How many of these lines, of which there is one at least, belong together with the first.
+/// How many of these lines, the first one included, are of the same group as the first. There is at least one line.
 pub(super) fn together<'a>(mut lines: impl Iterator<Item = &'a [u8]>) -> usize {
     let Some(group) = lines.next().and_then(OfGroup::of) else { return 1 };
     1 + lines.take_while(|line| OfGroup::of(line).is_some_and(|other| other.is_same(&group))).count()

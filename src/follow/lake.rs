@@ -163,7 +163,7 @@ impl Shard {
     }
 }
 
-/// The entry in the log's next slot. Who does not know the entry before it cannot check the chain.
+/// The entry in the log's next slot. The chain is not checked: the entry before it is not known here.
 fn decoded(log: &Log, bytes: &[u8]) -> Result<Entry, lake::Error> {
     let key = log.slot();
     let entry = Entry::decode(bytes).map_err(|fault| match fault {

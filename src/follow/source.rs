@@ -10,7 +10,7 @@ use super::error::Error;
 pub struct Line<'a> {
     /// The lines with which it is numbered.
     pub stream: Stream,
-    /// Its number there, from 1: the `seq` in its text.
+    /// Its number there, from 1: the `seq` in its text, in a lake without the shard.
     pub number: u64,
     /// A JSON object, without its newline.
     pub text: &'a [u8],

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - Ready: recovery is finished, the process is not paused, and not ending.
 //! - Alive: no thread has been busy with one thing for longer than [`STALL_MAX`]. A thread that waits for work is not
-//!   busy; nor is one that waits for room on a full disk, which an operator has to provide: a restart would not help.
+//!   busy; nor is one that waits for room on a full disk or for the store of a lake: a restart would not help.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! Questions to the intake, which alone knows the files in staging.
 //!
-//! Invariant: a question waits for a limited time until the intake takes it, and for its answer; the intake never waits for
-//! the one who asks.
+//! Invariant: a question waits for a limited time until the intake takes it, and again for its answer. The intake itself
+//! never waits for a question.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub enum Asked {
     Search {
         /// Which.
         search: Search,
-        /// They.
+        /// What was found.
         answer: Sender<Part>,
     },
 }

@@ -19,12 +19,11 @@
 //! | the manifest after any crash | `manifest` | the test's own files |
 //! | one kind of finding of `audit` | `audit` | the real program on a warehouse that is damaged first; the simulated disk |
 //! | a lost state directory | `rebuild` | the real program |
-//! | which lines a consumer gets, and in which order | `follow` | manifests on a simulated disk; the real program |
 //! | the journal's bytes, as documented | `journal_format` | the example in `journal-format.md` |
 //! | that a second reader sees the same | `second_reader` | the real program, `tests/read_journal` in Python |
 //! | what the journal reads, repairs and compacts, whatever happened to its files | `journal_replay` | the library on real and simulated disks |
 //! | files of released versions, read and continued by this one | `fixtures`: a situation in `fixtures/situations` | the real program on `tests/fixtures` |
-//! | lines that are passed on to consumers: printed, to a command, to a webhook; their positions | `follow` | the real program, a server that answers as the test says; the simulated disk |
+//! | which lines consumers get, and in which order: printed, to a command, to a webhook; their positions | `follow` | the real program, a server that answers as the test says; the simulated disk |
 //! | that the documents exist, are true and linked | `documents` | README.md, `docs/`, `--help`, `monitoring/` |
 //! | a metric, its server and textfile, alerts and dashboard | `metrics` | the real program, `monitoring/` |
 //! | messages to a service manager | `service` | the real program, a socket |

@@ -18,7 +18,7 @@ use crate::types::UnixMillis;
 pub(in crate::cli) struct CleanArgs {
     #[command(flatten)]
     lake: LakeArgs,
-    /// Leave what is younger, by the store's clock. It is politeness: what is needed stays whatever its age is
+    /// Leave what is younger, by the store's clock. What is needed stays, whatever its age is
     #[arg(long, value_name = "DURATION", default_value_t = LAKE_CLEAN_AGE.into())]
     older_than: humantime::Duration,
 }

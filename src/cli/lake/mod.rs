@@ -18,7 +18,7 @@ use crate::Error;
 pub(super) enum LakeCommand {
     /// Make a lake, unless there is one: probe its stores, and write its description
     Init(init::InitArgs),
-    /// Probe a store: whether it keeps what exactly once rests on. Exit code 2 if it does not
+    /// Probe whether a store keeps what a lake rests on. Exit code 2 if it does not
     Check(check::CheckArgs),
     /// Show shards, hosts, newest and unfinished entries, and damage; works while hosts run
     Status(status::StatusArgs),

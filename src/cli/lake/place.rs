@@ -36,7 +36,7 @@ pub(super) struct StoreArgs {
 pub(super) struct LakeArgs {
     #[command(flatten)]
     pub(super) store: StoreArgs,
-    /// The manifests [default: where the lake was made with]
+    /// The manifests [default: what the lake records]
     #[arg(long, value_name = "URL", value_parser = Location::parse)]
     manifests: Option<Location>,
 }

@@ -1,7 +1,7 @@
 //! The last lines of the newest manifests, which the index should have.
 //!
-//! Invariant: a manifest is read again if its size, a time or the file itself is another one than before it was read last, and
-//! only then. Lines are only ever appended, so a new one changes the size, whatever the resolution of the times is.
+//! Invariant: a manifest is read again if its size, a time or the file itself differs from what it was before the last read,
+//! and only then. Lines are only ever appended, so a new one changes the size, whatever the resolution of the times is.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -9,8 +9,8 @@ use crate::lake::error::Error;
 use crate::lake::publish;
 
 impl Host {
-    /// Finds out which of the other hosts' entries are finished, as far as this host has read. An entry that was the newest
-    /// when it was finished says nothing of that, and neither does any other one in a lake in which nothing happens.
+    /// Finds out which of the other hosts' entries are finished, as far as this host has read. An entry says only what was
+    /// finished before it was made. So in a lake in which nothing happens, no entry says that the newest ones are finished.
     pub fn look_at_ends(&mut self) -> Result<(), Error> {
         let Host { shards, stores, id, .. } = self;
         for shard in shards {

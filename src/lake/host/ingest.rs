@@ -57,9 +57,9 @@ fn line_id(shard: u16, entry: u64, place: usize) -> u64 {
 }
 
 impl Host {
-    /// Claims what is new in the batch, with one entry in each shard, as much as fits. What does not fit stays new. After
-    /// an error, whatever was not claimed is still new, or will turn out to be claimed; or it was claimed and forgotten, and the
-    /// next call claims nothing in this shard: [`Host::last_claim_of`] tells by whom. Returns the results by shard.
+    /// Claims what is new in the batch, with one entry in each shard, as much as fits. What does not fit stays new. Returns
+    /// the results by shard. After an error, whatever was not claimed is still new, or will turn out to be claimed; or it was
+    /// claimed and forgotten, and the next call claims nothing in this shard: [`Host::last_claim_of`] returns the claim.
     pub fn ingest(&mut self, batch: &[Content], staging: &dyn Staging) -> Result<Vec<Ingested>, Error> {
         let Outcome { shards, error, .. } = self.ingest_each(batch, staging);
         error.map_or(Ok(shards), Err)

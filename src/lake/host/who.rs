@@ -23,7 +23,7 @@ impl Host {
         }
     }
 
-    /// The same, also if the content was forgotten since: whoever had brought it is done with it all the same.
+    /// The same, also if the content was forgotten since: the host that had brought it is done with it all the same.
     pub fn last_claim_of(&mut self, content: &Sha256) -> Result<Option<Claimed>, Error> {
         let shard = &self.shards[self.shard_of(content)];
         let Some(known) = shard.contents.get(content) else { return Ok(None) };

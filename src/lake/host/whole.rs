@@ -34,7 +34,7 @@ pub enum Whole {
 impl Host {
     /// Claims all of these contents, or none, with one entry. They are of one shard, and no two are the same. After an error
     /// nothing is claimed, or all will turn out to be claimed, even if they were forgotten since: the next call returns
-    /// [`Whole::Taken`] then, and [`Host::last_claim_of`] tells by whom.
+    /// [`Whole::Taken`] then, and [`Host::last_claim_of`] the claims.
     ///
     /// # Errors
     /// The store, the log or the journal fails.

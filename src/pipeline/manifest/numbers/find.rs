@@ -227,8 +227,8 @@ impl<F: Fs> Finder<F> {
     }
 }
 
-/// The next entry of the file, None within it for one that is damaged. None at its end: a damaged one there may be one that is
-/// being written, unless `is_over`.
+/// The next entry of the file: `Some(None)` for a damaged one, `None` at the file's end. A damaged entry that is the last one
+/// may be on its way to the file, and counts as the end unless `is_over`.
 fn read_entry<F: Fs>(fs: &F, open: &mut OpenFile<F>, is_over: bool) -> fs::Result<Option<Option<Entry>>> {
     if open.taken == open.ahead.len() {
         let most = entries_in(u64::MAX).saturating_sub(open.next).min(LINE_INDEX_ENTRIES_READ);
