@@ -77,7 +77,15 @@ impl<F: Fs> Dir<F> {
     pub fn newest(&mut self) -> Result<Cursor, Error> {
         let mut cursor = Cursor::default();
         for (stream, lines) in &mut self.lines {
-            cursor.pass(*stream, lines.newest()?.max(self.scan.last(stream)));
+            cursor.pass(*stream, lines.newest()?);
+        }
+        // Where there is no index. Lines that it does not name yet come.
+        if self.ends()?.keys().any(|stream| cursor.passed(stream) == 0) {
+            let mut scan = Scan::new(&self.fs, &self.root);
+            scan.look(&cursor)?;
+            for stream in scan.streams() {
+                cursor.pass(stream, scan.last(&stream, cursor.passed(&stream)));
+            }
         }
         Ok(cursor)
     }
@@ -124,6 +132,15 @@ impl<F: Fs> Dir<F> {
     /// True if a line at the end of one of the newest manifests was not passed on since the last look: the index does not have
     /// it.
     fn lacks_lines(&mut self) -> Result<bool, Error> {
+        let ends = self.ends()?;
+        let is_behind = |(stream, end): (&Stream, &u64)| self.cursor.passed(stream) < *end;
+        let lacks = self.unindexed.iter().any(is_behind);
+        self.unindexed = ends;
+        Ok(lacks)
+    }
+
+    /// The largest numbers at the ends of the newest manifests.
+    fn ends(&self) -> Result<HashMap<Stream, u64>, Error> {
         let mut ends: HashMap<Stream, u64> = HashMap::new();
         for path in newest(&self.fs, &self.root, None, NEWEST) {
             let Ok(mut manifest) = Manifest::open(&self.fs, &path) else { continue };
@@ -135,10 +152,7 @@ impl<F: Fs> Dir<F> {
                 }
             }
         }
-        let is_behind = |(stream, end): &(&Stream, &u64)| self.cursor.passed(stream) < **end;
-        let lacks = self.unindexed.iter().any(|(stream, end)| is_behind(&(stream, end)));
-        self.unindexed = ends;
-        Ok(lacks)
+        Ok(ends)
     }
 }
 

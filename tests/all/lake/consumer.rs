@@ -347,7 +347,7 @@ fn a_lake_is_followed_while_it_is_filled() {
 
 #[test]
 fn a_follower_that_is_killed_at_any_request_gets_every_line() {
-    sweep(24, |at, _| vec![Trouble::Killed(at)], |(requests, ..)| requests);
+    sweep(60, |at, _| vec![Trouble::Killed(at)], |(requests, ..)| requests);
 }
 
 /// A store that is away for a while, or answers that are lost.
@@ -357,7 +357,7 @@ fn a_follower_whose_requests_fail_gets_every_line() {
     let troubles = |at, _| {
         vec![fails(at, 1, Failure::SlowDown), fails(at, 1, Failure::Lost), fails(at, 2 + at % 4, Failure::Away)]
     };
-    sweep(64, troubles, |(requests, ..)| requests);
+    sweep(160, troubles, |(requests, ..)| requests);
 }
 
 /// The process is killed, or the power of its host is cut, at any operation on its position.
@@ -367,13 +367,13 @@ fn a_follower_that_is_stopped_while_it_notes_its_position_gets_every_line() {
         let stopped = |happened, cut| Trouble::Stopped { at, happened, cut };
         vec![stopped(false, None), stopped(true, None), stopped(false, Some(at)), stopped(true, Some(at + 1))]
     };
-    sweep(160, troubles, |(_, operations, _)| operations);
+    sweep(400, troubles, |(_, operations, _)| operations);
 }
 
 /// What it has refused is not acknowledged.
 #[test]
 fn a_batch_that_was_refused_comes_again() {
-    sweep(12, |at, _| vec![Trouble::Refuses(at)], |(.., batches)| batches);
+    sweep(30, |at, _| vec![Trouble::Refuses(at)], |(.., batches)| batches);
 }
 
 /// Reads fail, and listings are stale.
