@@ -270,7 +270,8 @@ impl Follower {
         let gated = machine.gated(Arc::new(move || {
             let number = counted.operations() + 1;
             let mut schedule = lock(&schedule);
-            while let Some((_, go)) = schedule.pop_front_if(|(at, _)| *at <= number) {
+            while let Some((_, go)) = schedule.front().copied().filter(|(at, _)| *at <= number) {
+                schedule.pop_front();
                 happen(&shared, go);
             }
         }));

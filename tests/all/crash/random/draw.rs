@@ -73,8 +73,10 @@ fn go() -> impl Strategy<Value = Go> {
     ]
 }
 
-/// What happens to a consumer's follower in a part.
-fn goes() -> impl Strategy<Value = (Vec<(u16, Go)>, Vec<Go>)> {
+/// What happens to a consumer's follower in a part, and after it.
+type Goes = (Vec<(u16, Go)>, Vec<Go>);
+
+fn goes() -> impl Strategy<Value = Goes> {
     let during = prop::collection::vec((0..WHOLE, go()), 0..12);
     (during, prop::collection::vec(go(), 0..3)).prop_map(|(mut during, then)| {
         during.sort_by_key(|(at, _)| *at);
@@ -83,7 +85,7 @@ fn goes() -> impl Strategy<Value = (Vec<(u16, Go)>, Vec<Go>)> {
 }
 
 /// A consumer, and what happens to it in each part.
-fn consumer() -> impl Strategy<Value = (Ways, Vec<(Vec<(u16, Go)>, Vec<Go>)>)> {
+fn consumer() -> impl Strategy<Value = (Ways, Vec<Goes>)> {
     let ways = (1..5_u8, prop::bool::weighted(0.4), 0..8_u8);
     let ways = ways.prop_map(|(lines, without_index, refuses)| Ways { lines, without_index, refuses });
     (ways, prop::collection::vec(goes(), PARTS_MAX))
@@ -170,7 +172,9 @@ pub fn history() -> impl Strategy<Value = History> {
     let seldom = prop::bool::weighted(0.2);
     let flags = (any::<bool>(), often, any::<bool>(), seldom, often, any::<bool>(), 0..6_u8);
     let choices = (0..3_u8, 0..4_u8, 0..12_u8, prop::bool::weighted(0.1));
-    let parts = (prop::collection::vec(part(), 1..=PARTS_MAX), prop::option::weighted(0.15, consumer()));
+    // They cost more than all else: there are more of them in long runs.
+    let consumers = if std::env::var_os("CRASH_SECONDS").is_some() { 0.3 } else { 0.08 };
+    let parts = (prop::collection::vec(part(), 1..=PARTS_MAX), prop::option::weighted(consumers, consumer()));
     (flags, choices, way(), parts).prop_map(|(flags, choices, way, (mut parts, consumer))| {
         let (duplicates, compacts, odd, watched) = choices;
         let (cross, syncs, split_renames, torn_syncs, leases, quarantines, validates) = flags;

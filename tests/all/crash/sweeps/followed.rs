@@ -54,7 +54,7 @@ fn subjects() -> Vec<Subject> {
         let log = play.fs.log().into_iter().filter(|logged| !READS.contains(&logged.op));
         let matter = log.filter(|logged| logged.path.starts_with(MANIFESTS));
         // By a hash, since what a batch does there alternates.
-        let matter = matter.filter(|logged| is_thorough() || mixed(logged.number) % 3 == 0);
+        let matter = matter.filter(|logged| is_thorough() || mixed(logged.number).is_multiple_of(3));
         let operations = matter.map(|logged| (logged.number, logged.op)).collect();
         Subject { scenario, operations }
     };
@@ -82,7 +82,7 @@ fn consumers_get_every_line_wherever_the_ingestor_is_stopped() {
             let mut play = Play::new(scenario);
             let first = play.fs.operations();
             let lines = 1 + (mixed % 4) as u8;
-            play.follow(Ways { lines, without_index: mixed % 3 == 0, refuses: (mixed % 5) as u8 });
+            play.follow(Ways { lines, without_index: mixed.is_multiple_of(3), refuses: (mixed % 5) as u8 });
             let follower = play.follower.as_ref().unwrap();
             follower.plan(goes(first, operation, mixed).chain([(operation, Go::Everything)]));
             play.run_until(operation, mixed % 5 == 3);
