@@ -265,6 +265,19 @@ fn a_group_that_is_seen_in_parts_comes_when_it_is_whole() {
     panic!("the group does not come");
 }
 
+/// A reader may see any beginning of a batch.
+#[test]
+fn half_a_line_that_was_seen_comes_when_it_is_whole() {
+    let manifests = Manifests::new();
+    let whole = line(ONE, 1, "") + "\n";
+    manifests.append(500_000, &whole[..30]);
+    let mut dir = manifests.follow("beginning");
+    assert_eq!(all(&mut dir).unwrap(), []);
+    manifests.append(500_000, &whole[30..]);
+    pass(&manifests.fs, 3);
+    assert_eq!(all(&mut dir).unwrap(), of_one(1..=1));
+}
+
 /// Another program writes behind what a killed ingestor has left of a line. Why: a line that had its number, and the other
 /// program's text at its end, was passed on.
 #[test]
