@@ -75,7 +75,15 @@ impl<F: Fs> Dir<F> {
     pub fn newest(&mut self) -> Result<Cursor, Error> {
         let mut cursor = Cursor::default();
         for (stream, lines) in &mut self.lines {
-            cursor.pass(*stream, lines.newest()?.max(self.scan.last(stream)));
+            cursor.pass(*stream, lines.newest()?);
+        }
+        // Where there is no index. Lines that it does not name yet come.
+        if self.ends.look(&self.fs, &self.root)?.keys().any(|stream| cursor.passed(stream) == 0) {
+            let mut scan = Scan::new(&self.fs, &self.root);
+            scan.look(&cursor)?;
+            for stream in scan.streams() {
+                cursor.pass(stream, scan.last(&stream, cursor.passed(&stream)));
+            }
         }
         Ok(cursor)
     }

@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - It only reads: one GET for each entry, and a HEAD for each of its manifest objects.
-//! - An entry is passed when its lines are there: when its manifest objects exist, or a later entry says that all entries
-//!   before it are finished. A slot that is not there is never taken for an empty one.
+//! - An entry is passed when its lines are there: when its manifest objects exist, or a later entry that counts says that all
+//!   entries before it are finished. A slot that is not there is never taken for an empty one.
 //! - The lines come from the entry, which holds them byte for byte, and stays: no retention job takes lines away.
 
 use std::time::Duration;
@@ -68,30 +68,49 @@ impl LakeLines {
     pub fn new(stores: Stores, lake: Lake, clock: Box<dyn Clock>, cursor: Cursor, once: bool) -> LakeLines {
         let shards = (0..lake.shards).map(|number| {
             let passed = cursor.passed(&Stream { id: lake.id.0, shard: Some(number) });
-            let (entry, place) = if passed == 0 { (0, 0) } else { place_of(passed + 1) };
-            Shard { number, entry, place, read: None, floor: 0 }
+            Shard::at(number, if passed == 0 { (0, 0) } else { place_of(passed + 1) })
         });
         let shards = shards.collect();
         let patience = if once { 0 } else { FOLLOW_LAKE_FAILURES_MAX };
         LakeLines { stores, lake, clock, cursor, shards, turn: 0, pause: FOLLOW_LAKE_PAUSE_MIN, patience, failures: 0 }
     }
 
-    /// The cursor behind all entries that are there now. An entry that is not finished yet comes with those behind it.
+    /// The cursor behind all lines that are there now, in each shard up to the first entry that is not finished: its lines come
+    /// later, and those behind it with them.
     ///
     /// # Errors
     /// The store fails.
     pub fn newest(&self) -> Result<Cursor, Error> {
         let mut cursor = Cursor::default();
         for shard in &self.shards {
-            let end = Log::new(self.lake.id, shard.number).find_end(self.stores.warehouse.as_ref(), 0)?;
             let stream = Stream { id: self.lake.id.0, shard: Some(shard.number) };
-            cursor.pass(stream, end.checked_sub(1).map_or(0, |last| number_of(last + 1, 0) - 1));
+            cursor.pass(stream, Shard::at(shard.number, (0, 0)).end(&self.stores, &self.lake)? << PLACE_BITS);
         }
         Ok(cursor)
     }
 }
 
 impl Shard {
+    fn at(number: u16, (entry, place): (u64, usize)) -> Shard {
+        Shard { number, entry, place, read: None, floor: 0 }
+    }
+
+    /// The number of the first entry that is not finished, or of the next one.
+    fn end(mut self, stores: &Stores, lake: &Lake) -> Result<u64, Error> {
+        self.floor = self.newest_floor(stores, lake)?;
+        self.entry = self.floor;
+        loop {
+            match self.read(stores, lake) {
+                Ok(true) => (self.entry, self.read) = (self.entry + 1, None),
+                // Nobody has finished the one at which the shard has stopped.
+                Ok(false) | Err(Error::Lake(lake::Error::Malformed { .. } | lake::Error::Foreign { .. })) => {
+                    return Ok(self.entry);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Reads the entry of the next line, if it is there and its lines are. False if it is not yet.
     fn read(&mut self, stores: &Stores, lake: &Lake) -> Result<bool, Error> {
         while self.read.is_none() {
@@ -109,16 +128,17 @@ impl Shard {
             };
             self.floor = self.floor.max(entry.header.floor);
             if publish::look(stores, &entry)?.is_none() {
-                if self.entry >= self.floor {
-                    self.floor = self.newest_floor(stores, lake)?;
-                }
-                if self.entry >= self.floor {
-                    return Ok(false);
-                }
-                // It is over: its manifest objects were there and are gone, or no host counts it.
+                // No host counts it.
                 if is_skipped()? {
                     (self.entry, self.place) = (self.entry + 1, 0);
                     continue;
+                }
+                if self.entry >= self.floor {
+                    self.floor = self.newest_floor(stores, lake)?;
+                }
+                // Otherwise it is over: its manifest objects were there and are gone.
+                if self.entry >= self.floor {
+                    return Ok(false);
                 }
             }
             self.read = Some(entry);
@@ -126,13 +146,23 @@ impl Shard {
         Ok(true)
     }
 
-    /// What the newest entry says is finished.
+    /// What the newest entry that counts says is finished: all entries below this number.
     fn newest_floor(&self, stores: &Stores, lake: &Lake) -> Result<u64, Error> {
-        let log = Log::at(lake.id, self.number, self.entry, Sha256([0; 32]));
-        let end = log.find_end(stores.warehouse.as_ref(), self.entry)?;
-        let newest = Log::at(lake.id, self.number, end.saturating_sub(1), Sha256([0; 32]));
-        let Some(bytes) = newest.look(stores.warehouse.as_ref())? else { return Ok(0) };
-        Ok(decoded(&newest, &bytes).map_or(0, |entry| entry.header.floor))
+        let (store, at) = (stores.warehouse.as_ref(), |number| Log::at(lake.id, self.number, number, Sha256([0; 32])));
+        let end = at(self.entry).find_end(store, self.entry)?;
+        for log in (self.entry..end).rev().map(at) {
+            let Some(bytes) = log.look(store)? else { continue };
+            let Ok(entry) = decoded(&log, &bytes) else { continue };
+            // Hosts go on behind an entry only if it counts or is skipped, and finish only those that count.
+            let counts = match log.next() + 1 < end {
+                true => !is_skipped(store, &log, &sha256(&bytes))?,
+                false => !entry.claims().is_empty() && is_finished(stores, &entry)?,
+            };
+            if counts {
+                return Ok(entry.header.floor);
+            }
+        }
+        Ok(0)
     }
 
     /// Passes lines of the entry on, `most` at most, but a group as a whole. Returns how many.
@@ -163,7 +193,15 @@ impl Shard {
     }
 }
 
-/// The entry in the log's next slot. The chain is not checked: the entry before it is not known here.
+/// True if all manifest objects of the entry are there.
+fn is_finished(stores: &Stores, entry: &Entry) -> Result<bool, lake::Error> {
+    match publish::look(stores, entry) {
+        Err(lake::Error::Foreign { .. }) => Ok(false),
+        found => Ok(found?.is_some()),
+    }
+}
+
+/// The entry in the log's next slot. Who does not know the entry before it cannot check the chain.
 fn decoded(log: &Log, bytes: &[u8]) -> Result<Entry, lake::Error> {
     let key = log.slot();
     let entry = Entry::decode(bytes).map_err(|fault| match fault {
@@ -176,9 +214,13 @@ fn decoded(log: &Log, bytes: &[u8]) -> Result<Entry, lake::Error> {
     Ok(entry)
 }
 
+fn is_of_the_store(error: &Error) -> bool {
+    matches!(error, Error::Lake(lake::Error::Store(_)))
+}
+
 impl LakeLines {
     fn read_all(&mut self, most: usize, take: &mut dyn FnMut(Line<'_>) -> Result<(), Error>) -> Result<usize, Error> {
-        let (mut count, shards) = (0, self.shards.len());
+        let (mut count, shards, mut stopped) = (0, self.shards.len(), None);
         for place in 0..shards {
             let Some(shard) = self.shards.get_mut((self.turn + place) % shards) else { continue };
             let stream = Stream { id: self.lake.id.0, shard: Some(shard.number) };
@@ -186,6 +228,11 @@ impl LakeLines {
                 match shard.read(&self.stores, &self.lake) {
                     Ok(true) => {}
                     Ok(false) => break,
+                    // What is wrong with one shard holds up no other.
+                    Err(error) if !is_of_the_store(&error) => {
+                        stopped = stopped.or(Some(error));
+                        break;
+                    }
                     // It comes again, after these.
                     Err(_) if count > 0 => return Ok(count),
                     Err(error) => return Err(error),
@@ -202,7 +249,7 @@ impl LakeLines {
         if count > 0 {
             self.pause = FOLLOW_LAKE_PAUSE_MIN;
         }
-        Ok(count)
+        stopped.filter(|_| count == 0).map_or(Ok(count), Err)
     }
 }
 

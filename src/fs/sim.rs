@@ -85,6 +85,7 @@ mod units;
 mod upstream;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Error, Result};
@@ -124,9 +125,23 @@ impl SimFs {
         self.world().hook = None;
     }
 
-    /// A handle of the same machine whose operations, and those of its clones, call this gate first.
+    /// A handle of the same machine whose operations, and those of its clones, call this gate first, and then that of this
+    /// handle, if it has one.
     pub fn gated(&self, gate: Gate) -> SimFs {
-        SimFs { world: self.world.clone(), gate: Some(gate) }
+        let gate: Gate = match self.gate.clone() {
+            None => gate,
+            Some(own) => Arc::new(move || {
+                gate();
+                own();
+            }),
+        };
+        SimFs { gate: Some(gate), ..self.clone() }
+    }
+
+    /// A handle of the same machine for another program, which reads while the program under test is at work: its operations
+    /// have no number and meet neither fault nor hook, and no death but a power cut closes its files.
+    pub fn beside(&self) -> SimFs {
+        SimFs { is_beside: true, ..self.clone() }
     }
 
     /// A separate machine in the same state, at the cost of a few pointers: with the same faults and the same clock,

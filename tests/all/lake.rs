@@ -1,12 +1,14 @@
 //! Many hosts on one simulated store: random histories of the real protocol, and a model that says what must hold after
 //! each effect and at the end.
 
+pub mod consumer;
 mod cost;
 pub mod desk;
 mod dir;
 pub mod door;
 mod each;
 pub mod files;
+pub mod filled;
 mod forget;
 mod frozen;
 mod history;

@@ -10,6 +10,11 @@ pub struct LineGroup {
 }
 
 impl LineGroup {
+    /// How many lines it has, if this is its first one.
+    pub fn lines(&self) -> u64 {
+        self.size - self.known
+    }
+
     pub fn of(line: &serde_json::Value) -> Option<LineGroup> {
         let known = line.get("group_known").map_or(0, |known| known.as_array().unwrap().len());
         Some(LineGroup {

@@ -3,6 +3,7 @@
 // Each binary uses only a part of it.
 #![allow(dead_code)]
 
+pub mod consumed;
 pub mod groups;
 pub mod line_group;
 pub mod promises;

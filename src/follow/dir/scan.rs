@@ -24,6 +24,8 @@ pub(super) struct Run {
     pub(super) last: u64,
     /// The index names it. Without that, more lines that belong to the last ones may be on their way.
     pub(super) is_durable: bool,
+    /// What is before the first line in the manifest is none: a power cut may have taken lines there.
+    pub(super) is_behind_damage: bool,
 }
 
 /// What was read of the manifests so far.
@@ -64,27 +66,32 @@ impl<F: Fs> Scan<F> {
         }
         // A shorter one is another one.
         manifest.seek(if size < before { 0 } else { before });
+        let mut is_behind_damage = false;
         loop {
             let offset = manifest.offset();
             let Some(line) = manifest.next_line()? else { break };
-            let Some((journal, number)) = number_of(line) else { continue };
+            let Some((journal, number)) = number_of(line) else {
+                is_behind_damage = !is_json(line);
+                continue;
+            };
             let stream = Stream::of_journal(journal);
             if number > passed.passed(&stream) {
-                self.add(stream, number, path, offset);
+                self.add(stream, number, path, (offset, is_behind_damage));
             }
+            is_behind_damage = false;
         }
         self.read.insert(path.clone(), manifest.offset());
         Ok(())
     }
 
-    fn add(&mut self, stream: Stream, number: u64, manifest: &Arc<Path>, offset: u64) {
+    fn add(&mut self, stream: Stream, number: u64, manifest: &Arc<Path>, (offset, is_behind_damage): (u64, bool)) {
         let runs = self.found.entry(stream).or_default();
         let before = runs.range_mut(..number).next_back().map(|(_, run)| run);
         match before.filter(|run| run.last + 1 == number && run.manifest == *manifest && run.offset < offset) {
             Some(run) => run.last = number,
             None => {
-                let manifest = manifest.clone();
-                runs.insert(number, Run { manifest, offset, first: number, last: number, is_durable: false });
+                let (manifest, first, last, is_durable) = (manifest.clone(), number, number, false);
+                runs.insert(number, Run { manifest, offset, first, last, is_durable, is_behind_damage });
             }
         }
     }
@@ -105,9 +112,17 @@ impl<F: Fs> Scan<F> {
         None
     }
 
-    /// The number of the last line of the stream that was found; 0 if none was.
-    pub(super) fn last(&self, stream: &Stream) -> u64 {
-        self.found.get(stream).and_then(|runs| Some(runs.last_key_value()?.1.last)).unwrap_or(0)
+    /// The number of the last line of the stream that is there behind `passed`. Not behind lines that a power cut has taken: the
+    /// next start writes them again. Lines that are missing where nothing is damaged were removed.
+    pub(super) fn last(&self, stream: &Stream, passed: u64) -> u64 {
+        let mut last = passed;
+        for run in self.found.get(stream).into_iter().flatten().map(|(_, run)| run) {
+            if run.is_behind_damage && run.first > last + 1 {
+                break;
+            }
+            last = run.last.max(last);
+        }
+        last
     }
 
     /// Puts lines back that were taken too early.
@@ -120,4 +135,8 @@ impl<F: Fs> Scan<F> {
         self.read.clear();
         self.found.clear();
     }
+}
+
+fn is_json(line: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
 }

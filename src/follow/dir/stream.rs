@@ -29,6 +29,8 @@ pub(super) struct Lines<F: Fs> {
     pub(super) stream: Stream,
     finder: Finder<F>,
     is_sought: bool,
+    /// The number of the last line that was passed on before this follower began.
+    begun: Option<u64>,
     /// Where the next line is expected, and what the index says behind it.
     run: Option<Run>,
     ahead: Option<Run>,
@@ -58,6 +60,7 @@ impl<F: Fs> Lines<F> {
             stream,
             finder: Finder::open(fs, root, &stream.id),
             is_sought: false,
+            begun: None,
             run: None,
             ahead: None,
             indexed: 0,
@@ -85,6 +88,7 @@ impl<F: Fs> Lines<F> {
         take: Take<'_>,
     ) -> Result<usize, Error> {
         let mut count = 0;
+        self.begun.get_or_insert(cursor.passed(&self.stream));
         while count < most {
             let passed = cursor.passed(&self.stream);
             if self.run.as_ref().is_none_or(|run| run.last <= passed) {
@@ -135,7 +139,7 @@ impl<F: Fs> Lines<F> {
 
     fn run_of(&self, entry: &Entry) -> Run {
         let (manifest, offset) = (entry.manifest(&self.root).into(), entry.offset);
-        Run { manifest, offset, first: entry.first, last: entry.last(), is_durable: true }
+        Run { manifest, offset, first: entry.first, last: entry.last(), is_durable: true, is_behind_damage: false }
     }
 
     /// The next line, if the scan has found it.
@@ -223,7 +227,8 @@ impl<F: Fs> Lines<F> {
             },
         };
         manifest.seek(run.offset);
-        let mut batch = Batch { stream: self.stream, cursor, most, is_begun, passed: 0 };
+        let begun = self.begun.unwrap_or(0);
+        let mut batch = Batch { stream: self.stream, begun, cursor, most, is_begun, passed: 0 };
         let read = batch.pass_on(&mut manifest, run, take);
         self.manifest = Some(manifest);
         match read {
@@ -238,6 +243,7 @@ impl<F: Fs> Lines<F> {
 /// Lines that are passed on together.
 struct Batch<'a> {
     stream: Stream,
+    begun: u64,
     cursor: &'a mut Cursor,
     most: usize,
     is_begun: bool,
@@ -301,12 +307,17 @@ impl Batch<'_> {
             lines.push(line.to_vec());
             end = manifest.offset();
         }
-        manifest.seek(end);
-        // Its lines are written together: the others are on their way.
+        // Its lines are written together: the others are on their way, unless they came before this follower began.
         let is_at_the_end = first + lines.len() as u64 > run.last;
         if is_at_the_end && !run.is_durable && lines.len() + group.known() < group.size() {
-            return Ok(Some(Read::NotYet));
+            let is_within = first == self.begun + 1;
+            let before = if is_within { self.members_before(manifest, run.offset, (first, &group))? } else { 0 };
+            if before == 0 || lines.len() + before < group.size() {
+                manifest.seek(end);
+                return Ok(Some(Read::NotYet));
+            }
         }
+        manifest.seek(end);
         if self.passed + lines.len() > self.most && (self.is_begun || self.passed > 0) {
             return Ok(Some(Read::Full));
         }
@@ -316,5 +327,31 @@ impl Batch<'_> {
         self.cursor.pass(self.stream, first + lines.len() as u64 - 1);
         self.passed += lines.len();
         Ok(None)
+    }
+    /// How many members of this group are listed, or named as known, before its line with the number `first`, which is at this
+    /// offset or behind it.
+    fn members_before<F: Fs>(
+        &self,
+        manifest: &mut Manifest<F>,
+        offset: u64,
+        (first, group): (u64, &OfGroup),
+    ) -> Result<usize, Error> {
+        let mut before = 0;
+        manifest.seek(0);
+        while manifest.offset() < offset {
+            let Some(line) = manifest.next_line()? else { break };
+            let of = number_of(line).filter(|(journal, number)| *journal == self.stream.id && *number < first);
+            let Some((_, number)) = of else { continue };
+            match OfGroup::of(line).filter(|other| other.is_same(group)) {
+                // The same group may have come before, with other contents.
+                Some(other) if before == 0 || before >= group.size() => before = 1 + other.known(),
+                Some(_) => before += 1,
+                None => before = 0,
+            }
+            if number + 1 == first {
+                break;
+            }
+        }
+        Ok(if before >= group.size() { 0 } else { before })
     }
 }

@@ -120,7 +120,7 @@ impl SimFs {
     fn close(&self, id: u64) {
         let mut world = self.world();
         // A dead process closes nothing: kill() or crash() decides what becomes of its descriptors.
-        if !world.state.dead {
+        if !world.state.dead || self.is_beside {
             world.state.close(id);
         }
     }

@@ -37,6 +37,8 @@ pub struct SimFs {
     pub(super) world: Arc<Mutex<World>>,
     /// The gate of this handle and of its clones.
     pub(super) gate: Option<Gate>,
+    /// It is that of another program.
+    pub(super) is_beside: bool,
 }
 
 /// The machine, its hook and its log.
@@ -58,7 +60,11 @@ pub(super) enum Effect {
 
 /// A new machine, without hook and with an empty log.
 pub(super) fn machine(state: State) -> SimFs {
-    SimFs { world: Arc::new(Mutex::new(World { state, hook: None, log: Log::default() })), gate: None }
+    SimFs {
+        world: Arc::new(Mutex::new(World { state, hook: None, log: Log::default() })),
+        gate: None,
+        is_beside: false,
+    }
 }
 
 impl World {
@@ -124,6 +130,13 @@ impl SimFs {
             gate();
         }
         let mut world = self.world();
+        if self.is_beside {
+            world.state.tick();
+            world.state.behaviour.is_beside = true;
+            let result = body(&mut world.state, Effect::Whole);
+            world.state.behaviour.is_beside = false;
+            return result.map_err(|source| Error { op: op.syscall(), path, source });
+        }
         let Some(verdict) = world.begin(op, &path) else {
             return Err(Error { op: op.syscall(), path, source: errno(libc::EIO) });
         };

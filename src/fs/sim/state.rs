@@ -52,6 +52,8 @@ pub(super) struct Handle {
     pub(super) place: Place,
     pub(super) writable: bool,
     lease: LeaseState,
+    /// Another program has it open.
+    is_beside: bool,
 }
 
 /// The handle of locks of other programs.
@@ -107,6 +109,8 @@ pub(super) struct Behaviour {
     pub(super) leases: bool,
     pub(super) list_kinds: bool,
     pub(super) torn_syncs: bool,
+    /// What happens now is done by another program.
+    pub(super) is_beside: bool,
     pub(super) odd: Odd,
     /// For each file: how many further stats report one link too many.
     pub(super) stale: BTreeMap<Place, u64>,
@@ -133,6 +137,7 @@ impl State {
                 leases: true,
                 list_kinds: true,
                 torn_syncs: false,
+                is_beside: false,
                 odd: Odd::default(),
                 stale: BTreeMap::new(),
             },
@@ -295,7 +300,8 @@ impl State {
     pub(super) fn open(&mut self, place: Place, writable: bool) -> io::Result<u64> {
         self.device(place).opened(place.node)?;
         self.handle_ids += 1;
-        self.handles.insert(self.handle_ids, Handle { place, writable, lease: LeaseState::None });
+        let is_beside = self.behaviour.is_beside;
+        self.handles.insert(self.handle_ids, Handle { place, writable, lease: LeaseState::None, is_beside });
         Ok(self.handle_ids)
     }
 
@@ -455,7 +461,8 @@ impl State {
     /// The end of the program under test: its files are closed, its writes stay.
     pub(super) fn kill(&mut self) {
         self.dead = false;
-        let ids: Vec<u64> = self.handles.keys().copied().collect();
+        let own = self.handles.iter().filter(|(_, handle)| !handle.is_beside);
+        let ids: Vec<u64> = own.map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.close(id));
     }
 

@@ -1,11 +1,13 @@
 //! The number of a line.
 //!
-//! Invariant: the text decides, not where it is; a line that holds a zero byte, or is cut off, has no number.
+//! Invariant: the text decides, not where it is; a line that holds a zero byte, or is no JSON object for another reason, has no
+//! number.
 
 use std::borrow::Cow;
 
 use memchr::memmem;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::journal::from_hex;
 
@@ -38,7 +40,9 @@ pub fn number_of(line: &[u8]) -> Option<([u8; 16], u64)> {
         let numbered: Numbered<'_> = serde_json::from_slice(line).ok()?;
         Some((from_hex(&numbered.journal)?, numbered.seq))
     };
-    written.or_else(any_spelling).filter(|(_, seq)| *seq > 0 && line.ends_with(b"}"))
+    // Another program may have written behind what a killed ingestor has left of a line.
+    let is_whole = || serde_json::from_slice::<IgnoredAny>(line).is_ok();
+    written.filter(|_| is_whole()).or_else(any_spelling).filter(|(_, seq)| *seq > 0 && line.ends_with(b"}"))
 }
 
 #[cfg(test)]
@@ -63,6 +67,7 @@ mod tests {
             format!(r#"{{"path":"/,\"journal\":\"{JOURNAL}\",\"seq\":9"}}"#),
             format!("{{\"path\":\"\0\",\"journal\":\"{JOURNAL}\",\"seq\":17}}"),
             format!(r#"{{"path":"/a","journal":"{JOURNAL}","seq":1"#),
+            format!(r#"{{"path":"/a","journal":"{JOURNAL}","seq":17,"inge{{"another":"program"}}"#),
             format!(r#"{{"path":"/a","journal":"{JOURNAL}","seq":0}}"#),
             format!(r#"{{"path":"/a","journal":"{JOURNAL}","seq":-1}}"#),
             String::new(),

@@ -9,6 +9,7 @@ use csv_ingestor::journal::lifecycle::FileState;
 use csv_ingestor::pipeline::patience::OnFull;
 
 use super::act::{self, Act};
+use super::follower::{Follower, Ways};
 use super::ingestor::{self, Ended, Listener};
 use super::model::Model;
 use super::scenario::{Moment, Phase, STATE, Scenario};
@@ -23,6 +24,8 @@ pub struct Play<'a> {
     acts_done: usize,
     /// What happened so far, for messages.
     pub story: Vec<String>,
+    /// A consumer that follows the manifests; forks have none.
+    pub follower: Option<Follower>,
 }
 
 impl Listener for Play<'_> {
@@ -59,7 +62,7 @@ impl<'a> Play<'a> {
     pub fn new(scenario: &'a Scenario) -> Play<'a> {
         let (fs, model) = scenario.machine();
         let model = Arc::new(Mutex::new(model));
-        Play { scenario, fs, model, acts_done: 0, story: vec![scenario.name.to_owned()] }
+        Play { scenario, fs, model, acts_done: 0, story: vec![scenario.name.to_owned()], follower: None }
     }
 
     pub fn model(&self) -> std::sync::MutexGuard<'_, Model> {
@@ -73,7 +76,26 @@ impl<'a> Play<'a> {
     pub fn fork(&self) -> Play<'a> {
         let model = Arc::new(Mutex::new(self.model().clone()));
         let (fs, story) = (self.fs.fork(), self.story.clone());
-        Play { scenario: self.scenario, fs, model, acts_done: self.acts_done, story }
+        Play { scenario: self.scenario, fs, model, acts_done: self.acts_done, story, follower: None }
+    }
+
+    /// From now on a consumer follows the manifests.
+    pub fn follow(&mut self, ways: Ways) -> &Follower {
+        let (follower, fs) = Follower::of(&self.fs, ways);
+        self.fs = fs;
+        self.follower.insert(follower)
+    }
+
+    /// What the consumer was promised is kept so far.
+    pub fn check_follower(&self) {
+        let verdict = self.follower.as_ref().map_or(Ok(()), Follower::verdict);
+        verdict.unwrap_or_else(|wrong| panic!("{}: a consumer: {wrong}", self.told()));
+    }
+
+    /// It has everything at the end.
+    pub fn check_follower_at_the_end(&self) {
+        let verdict = self.follower.as_ref().map_or(Ok(()), Follower::end);
+        verdict.unwrap_or_else(|wrong| panic!("{}: a consumer, at the end: {wrong}", self.told()));
     }
 
     pub fn told(&self) -> String {

@@ -8,6 +8,7 @@ mod content;
 mod disk;
 mod fault;
 mod files;
+mod followed;
 mod groups;
 mod identity;
 mod interference;

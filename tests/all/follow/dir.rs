@@ -234,3 +234,114 @@ fn what_was_not_taken_comes_again() {
     assert_eq!(all(&mut dir).unwrap(), of_one(3..=5));
     assert_eq!(*dir.cursor(), cursor_of(&[(ONE, 5)]));
 }
+
+/// A batch is seen while it is being written, and the batches of the consumer are small.
+#[test]
+fn a_group_that_is_seen_in_parts_comes_when_it_is_whole() {
+    let manifests = Manifests::new();
+    let of = |seq: u64| line(ONE, seq, r#","group":"a","group_size":3"#) + "\n";
+    manifests.append(500_000, &[line(ONE, 1, "") + "\n", of(2), of(3)].concat());
+    let mut dir = manifests.follow("beginning");
+    assert_eq!(batch(&mut dir, 1).unwrap(), of_one(1..=1));
+    pass(&manifests.fs, 3);
+    assert_eq!(batch(&mut dir, 1).unwrap(), []);
+    manifests.append(500_000, &(of(4) + &line(ONE, 5, "") + "\n"));
+    pass(&manifests.fs, 3);
+    assert_eq!(batch(&mut dir, 1).unwrap(), of_one(2..=4));
+    assert_eq!(batch(&mut dir, 1).unwrap(), of_one(5..=5));
+    // The same, and the rest is seen before the line in front of the group has come.
+    let manifests = Manifests::new();
+    manifests.append(500_000, &[line(ONE, 1, "") + "\n", of(2), of(3)].concat());
+    let mut dir = manifests.follow("beginning");
+    manifests.append(500_000, &of(4));
+    assert_eq!(batch(&mut dir, 1).unwrap(), of_one(1..=1));
+    for _ in 0..3 {
+        pass(&manifests.fs, 3);
+        let found = batch(&mut dir, 1).unwrap();
+        if !found.is_empty() {
+            return assert_eq!(found, of_one(2..=4));
+        }
+    }
+    panic!("the group does not come");
+}
+
+/// A reader may see any beginning of a batch.
+#[test]
+fn half_a_line_that_was_seen_comes_when_it_is_whole() {
+    let manifests = Manifests::new();
+    let whole = line(ONE, 1, "") + "\n";
+    manifests.append(500_000, &whole[..30]);
+    let mut dir = manifests.follow("beginning");
+    assert_eq!(all(&mut dir).unwrap(), []);
+    manifests.append(500_000, &whole[30..]);
+    pass(&manifests.fs, 3);
+    assert_eq!(all(&mut dir).unwrap(), of_one(1..=1));
+}
+
+/// Another program writes behind what a killed ingestor has left of a line. Why: a line that had its number, and the other
+/// program's text at its end, was passed on.
+#[test]
+fn half_a_line_that_another_program_has_ended_is_none() {
+    let mut manifests = Manifests::new();
+    manifests.add(500_000, ONE, 1..=1);
+    let whole = line(ONE, 2, "");
+    manifests.append(500_000, &format!("{}{{\"foreign\":1}}\n", &whole[..whole.len() - 8]));
+    let mut dir = manifests.follow("beginning");
+    for _ in 0..4 {
+        assert!(all(&mut dir).unwrap().iter().all(|line| *line == (1, 1)));
+        pass(&manifests.fs, 3);
+    }
+    let offset = manifests.write(500_000, ONE, 2..=2);
+    manifests.index(500_000, ONE, 2..=2, offset);
+    manifests.add(500_000, ONE, 3..=3);
+    assert_eq!(all(&mut dir).unwrap(), of_one(2..=3));
+}
+
+/// A power cut has taken a line, and there is no index that says what is durable. Why: `--from now` passed over the line, which
+/// the next start of the ingestor wrote.
+#[test]
+fn now_does_not_pass_over_a_line_that_a_power_cut_has_taken() {
+    let mut manifests = Manifests::new();
+    manifests.write(500_000, ONE, 1..=4);
+    // A retention job has removed the line 5.
+    manifests.write(500_001, ONE, 6..=7);
+    manifests.append(500_001, &format!("{}\n", "\0".repeat(80)));
+    manifests.write(500_001, ONE, 9..=10);
+    let mut dir = manifests.follow("beginning");
+    let now = dir.newest().unwrap();
+    assert_eq!(now, cursor_of(&[(ONE, 7)]));
+    manifests.write(500_001, ONE, 8..=8);
+    assert_eq!(dir.newest().unwrap(), cursor_of(&[(ONE, 10)]));
+    assert_eq!(all(&mut manifests.follow(&now.to_string())).unwrap(), of_one(8..=10));
+    // The index has files, and names nothing: it was lost with the power.
+    manifests.add(500_001, ONE, 11..=11);
+    let index = Path::new(ROOT).join(".csv-ingestor/lines").join("01".repeat(16)).join(format!("{:020}.idx", 11));
+    manifests.fs.upstream().truncate(&index, 32).unwrap();
+    assert_eq!(manifests.follow("beginning").newest().unwrap(), cursor_of(&[(ONE, 11)]));
+}
+
+/// A cursor may be committed between any two lines. Why: without an index, the rest of a group did not come if it was the last in
+/// its manifest, nor anything behind it: it looked like the beginning of one that is being written.
+#[test]
+fn the_rest_of_a_group_comes_without_an_index() {
+    let manifests = Manifests::new();
+    let of = |seq: u64, group: &str, known: &str| {
+        line(ONE, seq, &format!(r#","group":"{group}","group_size":3{known}"#)) + "\n"
+    };
+    let from = |passed| all(&mut manifests.follow(&cursor_of(&[(ONE, passed)]).to_string())).unwrap();
+    manifests.append(500_000, &[line(ONE, 1, "") + "\n", of(2, "a", ""), of(3, "a", ""), of(4, "a", "")].concat());
+    for passed in 1..4 {
+        assert_eq!(from(passed), of_one(passed + 1..=4));
+    }
+    let known = r#","group_known":[{"name":"x","sha256":"x","ingest_id":1}]"#;
+    manifests.append(500_000, &[of(5, "b", known), of(6, "b", "")].concat());
+    assert_eq!(from(5), of_one(6..=6));
+    // One that is being written is waited for, also if the same group came before, with other contents.
+    manifests.append(500_000, &[of(7, "b", ""), of(8, "b", "")].concat());
+    assert_eq!(from(6), []);
+    assert_eq!(from(7), []);
+    manifests.append(500_000, &of(9, "b", ""));
+    manifests.write(500_001, ONE, 10..=10);
+    assert_eq!(from(6), of_one(7..=10));
+    assert_eq!(from(7), of_one(8..=10));
+}

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use csv_ingestor::follow::lake::LakeLines;
-use csv_ingestor::follow::{Cursor, Source as _, Stream};
+use csv_ingestor::follow::{Cursor, Line, Source as _, Stream};
 use csv_ingestor::lake::clock::Clock;
-use csv_ingestor::lake::entry::Entry;
+use csv_ingestor::lake::entry::{Body, Entry};
 use csv_ingestor::lake::keys;
 use csv_ingestor::lake::publish::{Stores, manifests};
 use csv_ingestor::limits::LAKE_PATIENCE;
@@ -19,7 +19,7 @@ use crate::lake::files::Files;
 use crate::lake::model::{MANIFESTS, WAREHOUSE, sha256};
 
 /// Time does not pass.
-struct Still;
+pub struct Still;
 
 impl Clock for Still {
     fn steady(&self) -> Duration {
@@ -149,7 +149,7 @@ fn an_entry_that_an_operator_has_skipped_is_passed_over() {
         let bytes = if is_readable {
             // It claims a content once more: each host stops there.
             let mut again = bad.clone();
-            let csv_ingestor::lake::entry::Body::Claims(claims) = &mut again.body else { panic!("it claims") };
+            let Body::Claims(claims) = &mut again.body else { panic!("it claims") };
             claims.claims[0].sha256 = first.claims()[0].sha256;
             claims.claims[0].key = first.claims()[0].key.clone();
             again.encode()
@@ -193,4 +193,86 @@ fn an_entry_that_an_operator_has_skipped_is_passed_over() {
 fn sha256_hex(bytes: &[u8]) -> Vec<u8> {
     let sum: Sha256 = sha256(bytes);
     sum.hex().into_bytes()
+}
+
+/// An entry that no host counts may say anything. Why: a skipped entry, and one at which all hosts had stopped, said that
+/// everything before it was finished, and the lines of an entry that nobody had finished were passed on.
+#[test]
+fn an_entry_that_does_not_count_says_nothing_about_those_before_it() {
+    let desk = Desk::new();
+    let first = desk.claim(1, &["a"]);
+    let mut bad = desk.claim(2, &["b"]);
+    let Body::Claims(claims) = &mut bad.body else { panic!("it claims") };
+    (claims.claims[0].sha256, claims.claims[0].key) = (first.claims()[0].sha256, first.claims()[0].key.clone());
+    bad.header.floor = 1;
+    desk.replace(&bad, &bad.encode());
+    let mut lines = follow(&desk.store, LAKE, Cursor::default());
+    assert_eq!(all(&mut lines), [], "all hosts have stopped at the second entry");
+    let mut host = desk.host(9);
+    host.read().unwrap_err();
+    host.skip(0, 1).unwrap();
+    assert_eq!(all(&mut lines), [], "it is skipped");
+    desk.claim(3, &["c"]);
+    assert_eq!(all(&mut lines), [], "and another one is behind it");
+    finish(&desk);
+    assert_eq!(all(&mut lines), lines_of(&[&first, &desk.entry(2)]));
+}
+
+/// Why: `--from now` passed over the lines of entries that nobody had finished yet. They came to the manifests later, and never
+/// to the consumer.
+#[test]
+fn now_does_not_pass_over_an_entry_that_is_not_finished() {
+    let desk = Desk::new();
+    let now = || follow(&desk.store, LAKE, Cursor::default()).newest().unwrap();
+    assert_eq!(now(), Cursor::default());
+    let first = desk.claim(1, &["a", "b"]);
+    assert_eq!(now(), Cursor::default());
+    finish(&desk);
+    assert_eq!(now(), cursor(1 << 11));
+    let second = desk.claim(2, &["c"]);
+    let files = Files::of(&["d"]);
+    let mut host = desk.host(3);
+    host.ingest(&files.contents(crate::lake::desk::day(1)), &files).unwrap();
+    host.help(&files).unwrap();
+    let third = desk.entry(2);
+    assert_eq!(now(), cursor(1 << 11), "the third entry is finished, and comes with the second");
+    let mut lines = follow(&desk.store, LAKE, now());
+    assert_eq!(all(&mut lines), []);
+    finish(&desk);
+    assert_eq!(all(&mut lines), lines_of(&[&second, &third]));
+    assert_eq!(now(), cursor(3 << 11));
+    // Nor one that nobody can read: an operator decides about it.
+    desk.replace(&third, b"nothing that can be read");
+    assert_eq!(now(), cursor(2 << 11));
+    assert_eq!(first.header.number, 0);
+}
+
+/// Why: one shard at which all hosts had stopped kept the lines of all others from the consumer, whose follower ended each time
+/// before it had read them.
+#[test]
+fn a_shard_that_has_stopped_holds_up_no_other() {
+    let desk = Desk::of(csv_ingestor::lake::format::Lake { shards: 2, ..LAKE });
+    let texts: Vec<String> = (0..8).map(|number| number.to_string()).collect();
+    let files = Files::of(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut host = desk.host(1);
+    host.ingest(&files.contents(crate::lake::desk::day(0)), &files).unwrap();
+    host.help(&files).unwrap();
+    for stopped in [0, 1] {
+        let (slot, store) = (keys::slot(stopped, 0), desk.store.below(WAREHOUSE));
+        let bytes = store.peek(&slot).unwrap();
+        assert!(store.remove_foreign(&slot) && store.put_foreign(&slot, b"nothing that can be read"));
+        let other = Entry::decode(&store.peek(&keys::slot(1 - stopped, 0)).unwrap()).unwrap();
+        let mut lines = follow(&desk.store, desk.lake, Cursor::default());
+        for (number, text) in lines_of(&[&other]) {
+            let mut found = Vec::new();
+            let mut take = |line: Line<'_>| {
+                found.push((line.number, line.text.to_vec()));
+                Ok(())
+            };
+            assert_eq!(lines.read(1, &mut take).unwrap(), 1);
+            assert_eq!(found, [(number, text)]);
+        }
+        assert!(lines.read(1, &mut |_| Ok(())).is_err(), "nothing else is left");
+        assert!(store.remove_foreign(&slot) && store.put_foreign(&slot, &bytes));
+    }
 }

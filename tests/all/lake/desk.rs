@@ -29,6 +29,7 @@ pub fn day(days: u64) -> UnixMillis {
 /// A store, a clock, and hosts on them.
 pub struct Desk {
     pub store: SimStore,
+    pub lake: Lake,
     seconds: Arc<AtomicU64>,
 }
 
@@ -58,7 +59,12 @@ impl Desk {
     }
 
     pub fn on(store: SimStore) -> Desk {
-        Desk { store, seconds: Arc::default() }
+        Desk { store, lake: LAKE, seconds: Arc::default() }
+    }
+
+    /// Another lake.
+    pub fn of(lake: Lake) -> Desk {
+        Desk { lake, ..Desk::new() }
     }
 
     pub fn host(&self, id: u8) -> Host {
@@ -81,7 +87,7 @@ impl Desk {
     ) -> Host {
         let stores = Stores::new(warehouse, Arc::new(self.store.below(MANIFESTS)));
         let clock = DeskClock { seconds: self.seconds.clone(), host: id };
-        Host::new(stores, LAKE, [id; 16], Box::new(clock), journal, progress)
+        Host::new(stores, self.lake, [id; 16], Box::new(clock), journal, progress)
     }
 
     pub fn now(&self) -> Duration {

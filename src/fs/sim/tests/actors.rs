@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
-use crate::fs::sim::Survival;
+use crate::fs::sim::{Fault, Gate, Survival};
 use crate::fs::{FileKind, Lease};
 use crate::types::FileTime;
 
@@ -55,6 +55,36 @@ fn an_upstream_can_sync_one_file_and_its_name() {
     up.sync_path("/in/a").unwrap();
     fs.crash_to(Survival::Nothing);
     assert_eq!((text(&fs, "/in/a"), text(&fs, "/in/b")), (Some("synced".to_owned()), None));
+}
+
+/// Another program reads on while the program under test is dead, and until the power is cut.
+#[test]
+fn a_program_beside_is_not_disturbed() {
+    let fs = machine();
+    fs.upstream().write("/in/a", b"abc").unwrap();
+    let beside = fs.beside();
+    let (file, before) = (open(&beside, "/in/a", Open::Read).unwrap(), fs.operations());
+    fs.inject(Fault::crash());
+    assert!(open(&fs, "/in/a", Open::Read).is_err() && fs.is_dead());
+    let read = || beside.read_at(&file, &mut [0; 3], 0);
+    assert_eq!(read().unwrap(), 3);
+    fs.kill();
+    assert_eq!(read().unwrap(), 3);
+    assert_eq!(fs.operations(), before + 1, "its operations are not counted");
+    fs.crash_to(Survival::Everything);
+    assert!(read().is_err());
+}
+
+#[test]
+fn gates_are_passed_one_after_the_other() {
+    let (fs, passed) = (machine(), Arc::new(Mutex::new(Vec::new())));
+    let gate = |name: &'static str| -> Gate {
+        let passed = passed.clone();
+        Arc::new(move || passed.lock().unwrap().push(name))
+    };
+    let gated = fs.gated(gate("inner")).gated(gate("outer"));
+    gated.open_dir(Path::new("/in")).unwrap();
+    assert_eq!(*passed.lock().unwrap(), ["outer", "inner"]);
 }
 
 #[test]

@@ -4,12 +4,15 @@ use proptest::prelude::*;
 
 use super::history::{End, History, Part, WHOLE, Way};
 use crate::crash::act::{Act, BAG, Body, DIRS, DirAct, IN_DIR, IN_TREE, MALFORMED, NAMES_IN_TREE, Name, PLAIN_NAMES};
+use crate::crash::follower::{Go, Ways};
 
 const NAMES_BELOW: u8 = NAMES_IN_TREE.len() as u8;
 /// The first of the names that belong to a bag.
 const OF_THE_BAG: Name = IN_TREE + 6;
 /// Groups have few contents, so that some of them are in the warehouse already.
 const BODIES_OF_GROUPS: Body = 6;
+/// Runs of a history, at most.
+const PARTS_MAX: usize = 4;
 
 fn act() -> impl Strategy<Value = Act> {
     let name = prop_oneof![3 => 0..PLAIN_NAMES, 2 => IN_TREE..IN_TREE + NAMES_BELOW];
@@ -57,8 +60,35 @@ fn part() -> impl Strategy<Value = Part> {
     (acts, end()).prop_map(|(mut acts, end)| {
         acts.sort_by_key(|(at, _)| *at);
         let acts = acts.into_iter().flat_map(|(at, acts)| acts.into_iter().map(move |act| (at, act)));
-        Part { acts: acts.collect(), end }
+        Part { acts: acts.collect(), end, goes: Vec::new(), then: Vec::new() }
     })
+}
+
+fn go() -> impl Strategy<Value = Go> {
+    prop_oneof![
+        8 => (1..60_u8).prop_map(Go::Reads),
+        3 => Just(Go::Everything),
+        1 => Just(Go::Killed),
+        1 => (0..24_u8, any::<Option<u64>>()).prop_map(|(at, cut)| Go::Stopped { at, cut }),
+    ]
+}
+
+/// What happens to a consumer's follower in a part, and after it.
+type Goes = (Vec<(u16, Go)>, Vec<Go>);
+
+fn goes() -> impl Strategy<Value = Goes> {
+    let during = prop::collection::vec((0..WHOLE, go()), 0..12);
+    (during, prop::collection::vec(go(), 0..3)).prop_map(|(mut during, then)| {
+        during.sort_by_key(|(at, _)| *at);
+        (during, then)
+    })
+}
+
+/// A consumer, and what happens to it in each part.
+fn consumer() -> impl Strategy<Value = (Ways, Vec<Goes>)> {
+    let ways = (1..5_u8, prop::bool::weighted(0.4), 0..8_u8);
+    let ways = ways.prop_map(|(lines, without_index, refuses)| Ways { lines, without_index, refuses });
+    (ways, prop::collection::vec(goes(), PARTS_MAX))
 }
 
 /// The members that a group may name.
@@ -142,14 +172,23 @@ pub fn history() -> impl Strategy<Value = History> {
     let seldom = prop::bool::weighted(0.2);
     let flags = (any::<bool>(), often, any::<bool>(), seldom, often, any::<bool>(), 0..6_u8);
     let choices = (0..3_u8, 0..4_u8, 0..12_u8, prop::bool::weighted(0.1));
-    (flags, choices, way(), prop::collection::vec(part(), 1..5)).prop_map(|(flags, choices, way, mut parts)| {
+    // They cost more than all else: there are more of them in long runs.
+    let consumers = if std::env::var_os("CRASH_SECONDS").is_some() { 0.3 } else { 0.08 };
+    let parts = (prop::collection::vec(part(), 1..=PARTS_MAX), prop::option::weighted(consumers, consumer()));
+    (flags, choices, way(), parts).prop_map(|(flags, choices, way, (mut parts, consumer))| {
         let (duplicates, compacts, odd, watched) = choices;
         let (cross, syncs, split_renames, torn_syncs, leases, quarantines, validates) = flags;
         for part in &mut parts {
             let acts = std::mem::take(&mut part.acts).into_iter();
             part.acts = acts.filter_map(|(at, act)| Some((at, suited(act, &way)?))).collect();
         }
-        let places = History { way, cross, syncs, split_renames, torn_syncs, leases, ..History::default() };
+        let consumer = consumer.map(|(ways, goes)| {
+            for (part, (during, then)) in parts.iter_mut().zip(goes) {
+                (part.goes, part.then) = (during, then);
+            }
+            ways
+        });
+        let places = History { way, consumer, cross, syncs, split_renames, torn_syncs, leases, ..History::default() };
         History { quarantines, validates, duplicates, compacts, odd, watched, parts, ..places }
     })
 }

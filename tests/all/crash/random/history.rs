@@ -10,6 +10,7 @@ use csv_ingestor::pipeline::settle::order::Order;
 use csv_ingestor::types::FileTime;
 
 use crate::crash::act::{self, Act, BAG, IN_TREE};
+use crate::crash::follower::{Go, Ways};
 use crate::crash::layouts::Layouts;
 use crate::crash::play::Play;
 use crate::crash::scenario::{Compacts, Failing, STATE, Scenario, Seldom};
@@ -30,6 +31,9 @@ pub enum End {
 pub struct Part {
     pub acts: Vec<(u16, Act)>,
     pub end: End,
+    /// When the consumer's follower goes on meanwhile, and after it.
+    pub goes: Vec<(u16, Go)>,
+    pub then: Vec<Go>,
 }
 
 /// How files are found and arranged.
@@ -66,6 +70,8 @@ pub struct History {
     pub odd: u8,
     /// Each operation of the last run is checked.
     pub watched: bool,
+    /// A consumer follows the manifests.
+    pub consumer: Option<Ways>,
     pub parts: Vec<Part>,
 }
 
@@ -171,6 +177,9 @@ impl History {
     pub fn check(&self) -> u64 {
         let scenario = self.scenario();
         let mut play = Play::new(&scenario);
+        if let Some(ways) = self.consumer {
+            play.follow(ways);
+        }
         for part in &self.parts {
             part.play(&mut play);
         }
@@ -178,6 +187,7 @@ impl History {
             act::perform(&Act::Close(0), &mut play.fs.upstream(), &mut play.model.lock().unwrap());
         }
         self.end(&mut play);
+        play.check_follower_at_the_end();
         self.parts.len() as u64
     }
 
@@ -253,6 +263,18 @@ impl Part {
                 act::perform(&act, upstream, &mut model.lock().unwrap());
             }
         }));
+        if let Some(follower) = &play.follower {
+            follower.plan(self.goes.iter().map(|(at, go)| (moment(*at), *go)));
+        }
+        self.run(play, moment);
+        if let Some(follower) = &play.follower {
+            follower.plan(std::iter::empty());
+            self.then.iter().for_each(|go| follower.go(*go));
+        }
+        play.check_follower();
+    }
+
+    fn run(&self, play: &mut Play<'_>, moment: impl Fn(u16) -> u64) {
         match self.end {
             End::AtRest => {
                 let ended = play.run();
