@@ -58,7 +58,7 @@ pub(super) fn execute(arguments: FollowArgs) -> Result<(), Error> {
     let format = if delivers { LogFormat::Json } else { LogFormat::Text };
     log::start(logging.0.unwrap_or(LogLevel::Info), logging.1.unwrap_or(format));
     let FollowArgs { place, batch, once, ack, list, delivery, format: FormatName::Json } = arguments;
-    let place = Place::of(place)?;
+    let place = Place::of(place, list)?;
     if list {
         return place.list();
     }

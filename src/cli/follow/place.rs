@@ -93,7 +93,8 @@ pub(super) fn store_lock(
 }
 
 impl Place {
-    pub(super) fn of(arguments: PlaceArgs) -> Result<Place, Error> {
+    /// `lists`: the positions are needed, whoever the consumer is.
+    pub(super) fn of(arguments: PlaceArgs, lists: bool) -> Result<Place, Error> {
         let PlaceArgs { manifests, warehouse, store, consumer, from, positions } = arguments;
         let fs = RealFs::default();
         let positions = positions.map(std::path::absolute).transpose()?;
@@ -106,7 +107,7 @@ impl Place {
             };
             let (warehouse, manifests_url) =
                 (of("--warehouse", &warehouse.to_string_lossy())?, of("--manifests", url)?);
-            let is_needed = consumer.is_some() && positions.is_none();
+            let is_needed = (consumer.is_some() || lists) && positions.is_none();
             if is_needed {
                 return Err(missing("--positions DIR, a directory of this host"));
             }

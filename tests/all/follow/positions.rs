@@ -8,7 +8,7 @@ use csv_ingestor::fs::sim::{Fault, Op, SimFs, Survival};
 use csv_ingestor::limits::FOLLOW_CONSUMERS_MAX;
 
 use super::{OwnManifests, cursor};
-use crate::harness::{err, wait_until};
+use crate::harness::{bare, err, wait_until};
 
 const MANIFESTS: &str = "/mf";
 const DIR: &str = "/mf/.csv-ingestor/consumers";
@@ -234,4 +234,15 @@ fn a_second_process_for_a_consumer_is_refused_and_named() {
     first.kill().unwrap();
     first.wait().unwrap();
     assert!(manifests.ok(&["--consumer", "a", "--once"]).is_empty());
+}
+
+/// Why: without it, the positions of a lake's consumers were looked for in an empty path, and none were found.
+#[test]
+fn the_list_of_a_lake_needs_the_directory_of_positions() {
+    let of = ["follow", "--manifests", "file:///lake/m", "--warehouse", "file:///lake/w", "--list"];
+    let listed = bare(&of).output().unwrap();
+    assert_eq!(listed.status.code(), Some(2), "{}", err(&listed));
+    assert!(err(&listed).contains("--positions DIR"), "{}", err(&listed));
+    let listed = bare(&of).args(["--positions", "/nonexistent/positions"]).output().unwrap();
+    assert_eq!(listed.status.code(), Some(0), "{}", err(&listed));
 }
