@@ -328,6 +328,7 @@ impl Batch<'_> {
         self.passed += lines.len();
         Ok(None)
     }
+
     /// How many members of this group are listed, or named as known, before its line with the number `first`, which is at this
     /// offset or behind it.
     fn members_before<F: Fs>(
