@@ -72,7 +72,7 @@ impl<F: Fs> Manifest<F> {
     /// # Errors
     /// It cannot be read.
     pub(super) fn next_line(&mut self) -> fs::Result<Option<&[u8]>> {
-        let mut searched = self.begin;
+        let (mut searched, mut is_fresh) = (self.begin, false);
         loop {
             if let Some(length) = memchr::memchr(b'\n', &self.bytes[searched..]) {
                 let (begin, end) = (self.begin, searched + length);
@@ -83,6 +83,10 @@ impl<F: Fs> Manifest<F> {
                 self.bytes.drain(..self.begin);
                 self.base += self.begin as u64;
                 self.begin = 0;
+            }
+            // What was read of a line before may have changed: a start of the ingestor mends what a power cut has left.
+            if !std::mem::replace(&mut is_fresh, true) {
+                self.bytes.clear();
             }
             searched = self.bytes.len();
             self.bytes.resize(searched + FOLLOW_READ_BYTES, 0);

@@ -296,9 +296,12 @@ impl Batch<'_> {
         (group, mut lines, first): (OfGroup, Vec<Vec<u8>>, u64),
         take: Take<'_>,
     ) -> Result<Option<Read>, Error> {
-        let mut end = manifest.offset();
+        let (mut end, mut is_over) = (manifest.offset(), false);
         while first + (lines.len() as u64) <= run.last {
-            let Some(line) = manifest.next_line()? else { break };
+            let Some(line) = manifest.next_line()? else {
+                is_over = true;
+                break;
+            };
             let Some((_, number)) = number_of(line).filter(|(journal, _)| *journal == self.stream.id) else { continue };
             let is_next = number == first + lines.len() as u64;
             if !is_next || !OfGroup::of(line).is_some_and(|other| other.is_same(&group)) {
@@ -308,7 +311,7 @@ impl Batch<'_> {
             end = manifest.offset();
         }
         // Its lines are written together: the others are on their way, unless they came before this follower began.
-        let is_at_the_end = first + lines.len() as u64 > run.last;
+        let is_at_the_end = is_over || first + lines.len() as u64 > run.last;
         if is_at_the_end && !run.is_durable && lines.len() + group.known() < group.size() {
             let is_within = first == self.begun + 1;
             let before = if is_within { self.members_before(manifest, run.offset, (first, &group))? } else { 0 };

@@ -345,3 +345,18 @@ fn the_rest_of_a_group_comes_without_an_index() {
     assert_eq!(from(6), of_one(7..=10));
     assert_eq!(from(7), of_one(8..=10));
 }
+
+/// A power cut has taken the end of a group's last line, and the next start writes it. Why: the follower kept what it had read of
+/// that line, did not see its end, and passed the other lines of the group on without it.
+#[test]
+fn a_line_whose_end_is_written_later_comes_with_its_group() {
+    let manifests = Manifests::new();
+    let of = |seq: u64| line(ONE, seq, r#","group":"a","group_size":3"#) + "\n";
+    let text = [of(1), of(2), of(3)].concat();
+    manifests.append(500_000, &format!("{}\0", &text[..text.len() - 1]));
+    let mut dir = manifests.follow("beginning");
+    assert_eq!(batch(&mut dir, 1).unwrap(), []);
+    manifests.fs.upstream().write_at(hour(500_000), text.len() as u64 - 1, b"\n").unwrap();
+    pass(&manifests.fs, 3);
+    assert_eq!(batch(&mut dir, 1).unwrap(), of_one(1..=3));
+}
