@@ -300,7 +300,7 @@ mod tests {
             let (mut merged, mut all) = (Rows::default(), BTreeMap::new());
             for (round, number) in numbers[..most].iter().enumerate() {
                 let more: BTreeMap<Mark, u32> = (0..300)
-                    .map(|at| (mark(at * 7 + round as u64 % 3), number - at as u32 % (number + 1).min(9)))
+                    .map(|at| (mark(at * 7 + round as u64 % 3), number - at as u32 % number.saturating_add(1).min(9)))
                     .collect();
                 all.extend(&more);
                 merged.merge(&more);
