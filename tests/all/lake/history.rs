@@ -294,6 +294,13 @@ fn random_histories_hold() {
     check(histories(0));
 }
 
+/// Why: a host that had found nothing to do before the chaos ended counted as at rest, and the history ended before it had seen
+/// the file that came then.
+#[test]
+fn a_history_ends_only_after_the_last_files() {
+    check(68_286..68_287);
+}
+
 #[test]
 fn further_random_histories_hold() {
     check(histories(1_000_000));

@@ -218,6 +218,8 @@ impl Turns {
         game.turns += 1;
         if game.phase == Phase::Chaos && game.time >= self.chaos_until {
             game.phase = Phase::Calm;
+            // The last files come now: who has found nothing to do before has to look again.
+            game.players.iter_mut().for_each(|player| player.rested_at = None);
         }
         if game.turns > TURNS_MAX {
             game.phase = Phase::Ended;
