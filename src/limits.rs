@@ -368,7 +368,7 @@ pub const LAKE_IDLE_READ_MAX: Duration = Duration::from_secs(300);
 /// How often a probe lets requests race for a key.
 pub const LAKE_PROBE_ROUNDS: usize = 8;
 /// How many of them at the same time.
-pub const LAKE_PROBE_ROUNDS_AT_ONCE: usize = 4;
+pub const LAKE_PROBE_ROUNDS_AT_ONCE: usize = 8;
 /// How often each of these rounds is tried, if answers are lost.
 pub const LAKE_PROBE_TRIES_MAX: u32 = 4;
 /// The least time between two looks of an idle host at what is due.
