@@ -81,7 +81,7 @@ fn many_contents_take_little_memory_and_a_start_is_quick() {
     let took = begin.elapsed();
     let bytes = read.contents.memory_bytes();
     println!("{count} contents, {pieces} pieces: written in {written:?}, read in {took:?}, {bytes} bytes of memory");
-    assert!(bytes as u64 <= count * 15 + (1 << 20), "{bytes} bytes");
+    assert!(bytes as u64 <= count * 13 + (1 << 18) + 4096, "{bytes} bytes");
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert_eq!((read.contents.floor(), read.contents.len() as u64, &read.log), (floor, count, &log));
     for number in (0..count).step_by(997) {
